@@ -1,0 +1,95 @@
+"""Settings from the environment: the only place that reads it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fuseline.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and who is asking.
+
+    Attributes:
+        store: `FUSELINE_STORE`: a folder (default `store`) or `s3://bucket/prefix`.
+        projects: `FUSELINE_PROJECTS`: the folder of projects (default `projects`).
+        now: `FUSELINE_NOW`: take this for the time, for demos and backfills (ISO 8601); None for the clock.
+        user: `FUSELINE_USER`: who is written into the ledger; by default the user of the system.
+        faults: `FUSELINE_FAULTS`: faults to inject into the store, for tests (see `fuseline.faults`).
+        shards: `FUSELINE_SHARDS`: at most so many shards of one batch are scored at the same time.
+    """
+
+    store: str = "store"
+    projects: Path = Path("projects")
+    now: str | None = None
+    user: str = "unknown"
+    faults: str = ""
+    shards: int = 4
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings. Raises SettingsError naming the variable that is wrong."""
+        env = os.environ if environment is None else environment
+        return cls(
+            store=env.get("FUSELINE_STORE", cls.store),
+            projects=Path(env.get("FUSELINE_PROJECTS", str(cls.projects))),
+            now=_time(env.get("FUSELINE_NOW")),
+            user=env.get("FUSELINE_USER") or _system_user(),
+            faults=env.get("FUSELINE_FAULTS", cls.faults),
+            shards=_positive("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS", str(cls.shards))),
+        )
+
+    def metaflow(self) -> dict[str, str]:
+        """The variables that Metaflow needs to keep its own records beside the store; the user's own come first."""
+        wanted = {"METAFLOW_USER": self.user, "METAFLOW_DEFAULT_METADATA": "local"}
+        if self.store.startswith("s3://"):
+            wanted["METAFLOW_DEFAULT_DATASTORE"] = "s3"
+            wanted["METAFLOW_DATASTORE_SYSROOT_S3"] = f"{self.store.rstrip('/')}/metaflow"
+            if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+                wanted["METAFLOW_S3_ENDPOINT_URL"] = endpoint
+        else:
+            wanted["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = str(Path(self.store.removeprefix("file://")).resolve())
+        return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+    def clock(self) -> str:
+        """The time now, ISO 8601 in UTC with seconds, or the time that was set."""
+        return self.now or datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _time(text: str | None) -> str | None:
+    if not text:
+        return None
+    return parse_time(text, "FUSELINE_NOW")
+
+
+def parse_time(text: str, where: str) -> str:
+    """A time in UTC as the ledger writes it; one without a zone is taken for UTC.
+
+    >>> parse_time("2026-03-08 06:00", "--at")
+    '2026-03-08T06:00:00+00:00'
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {text!r} is no time; write it as 2026-03-08T06:00:00") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds")
+
+
+def _positive(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"{name} must be a whole number of 1 or more, not {text!r}")
+    return int(text)
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
