@@ -50,11 +50,14 @@ class Check:
     observed: float | None
     bound: float | None
     column: str | None = None
+    at_least: bool = False
 
     @property
     def fired(self) -> bool:
-        """Whether the figure is beyond its bound."""
-        return self.observed is not None and self.bound is not None and self.observed > self.bound
+        """Whether the figure is beyond its bound: above it, or below it where it is to be `at_least` that."""
+        if self.observed is None or self.bound is None:
+            return False
+        return self.observed < self.bound if self.at_least else self.observed > self.bound
 
 
 @dataclass(frozen=True)

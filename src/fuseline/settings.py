@@ -47,7 +47,8 @@ class Settings:
 
     def metaflow(self) -> dict[str, str]:
         """The variables that Metaflow needs to keep its own records beside the store; the user's own come first."""
-        wanted = {"METAFLOW_USER": self.user, "METAFLOW_DEFAULT_METADATA": "local"}
+        user = "fuseline" if self.user in ("root", "unknown") else self.user  # Metaflow refuses to run as root
+        wanted = {"METAFLOW_USER": user, "METAFLOW_DEFAULT_METADATA": "local"}
         if self.store.startswith("s3://"):
             wanted["METAFLOW_DEFAULT_DATASTORE"] = "s3"
             wanted["METAFLOW_DATASTORE_SYSROOT_S3"] = f"{self.store.rstrip('/')}/metaflow"

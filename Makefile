@@ -1,0 +1,68 @@
+# Everything that is done here, by name. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3.11
+PROJECT ?= bookings
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export FUSELINE_STORE ?= store
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo train infer feedback report test check bench clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PROJECT=bookings chooses the project, FUSELINE_STORE=store the store"
+
+setup: $(READY) ## make .venv from the lock
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: make PYTHON=/path/to/python3.11 (or newer)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+data/generated/history.parquet: data/generate.py | $(READY)
+	$(BIN)/python data/generate.py --out data/generated
+
+demo: $(READY) ## the whole story: train, score 20 days, two incidents, recover
+	$(BIN)/python data/demo.py
+
+train: $(READY) data/generated/history.parquet ## train a version of PROJECT; the gate promotes or holds it
+	$(BIN)/fuseline train $(PROJECT)
+
+infer: $(READY) ## score what waits in the inbox of PROJECT
+	$(BIN)/fuseline infer $(PROJECT)
+
+feedback: $(READY) ## read the labels that came for PROJECT
+	$(BIN)/fuseline feedback $(PROJECT)
+
+report: $(READY) ## make the pages of PROJECT again
+	$(BIN)/fuseline report $(PROJECT)
+
+test: $(READY) ## every test, with branch coverage
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
+
+check: $(READY) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## measure scoring against a plain script; JSON and a table
+	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/end_to_end.py
+
+lock: $(READY) ## resolve requirements.lock again, with hashes and without addresses
+	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements.lock pyproject.toml
+
+clean: ## remove what was made: .venv, caches, generated data, the local store
+	rm -rf $(VENV) store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""FeedbackFlow: join labels to published predictions, measure, trip and ask for a retrain where they say so."""
+
+from metaflow import FlowSpec, Parameter, current, step
+
+import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
+from fuseline.bootstrap import line
+
+
+class FeedbackFlow(FlowSpec):
+    """Read the labels of a project that have come since the last run."""
+
+    project = Parameter("project", help="name of a folder in projects/", default="bookings")
+
+    def _feedback(self):
+        return line(self.project, by=f"FeedbackFlow/{current.run_id}").feedback()
+
+    @step
+    def start(self):
+        """Pin the label files that nobody has read."""
+        self.files = self._feedback().waiting()
+        self.next(self.measure)
+
+    @step
+    def measure(self):
+        """Join by id, and measure each batch and the champion."""
+        self.measured = self._feedback().measure(self.files)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        """Record what the labels said, with all its consequences, and bring the pages up to date."""
+        from fuseline.report import refresh
+
+        self._feedback().conclude(self.measured)
+        refresh(line(self.project))
+
+
+if __name__ == "__main__":
+    FeedbackFlow()

@@ -1,0 +1,59 @@
+"""InferenceFlow: score every batch that waits, judge each, then publish it or hold it back."""
+
+from metaflow import FlowSpec, Parameter, current, step
+
+import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
+from fuseline.bootstrap import line
+
+
+class InferenceFlow(FlowSpec):
+    """Score the inbox of a project with its champion."""
+
+    project = Parameter("project", help="name of a folder in projects/", default="bookings")
+
+    def _inference(self):
+        return line(self.project, by=f"InferenceFlow/{current.run_id}").inference(str(current.run_id))
+
+    @step
+    def start(self):
+        """Pin the champion, the time and the batches; nothing later asks for the latest again."""
+        self.plan = self._inference().plan()
+        self.work = list(self.plan.pieces) or [None]
+        self.next(self.score, foreach="work")
+
+    @step
+    def score(self):
+        """Score one shard of one batch."""
+        self.result = None
+        if self.input is not None:
+            job, piece = self.input
+            self.result = self._inference().score(job, piece)
+        self.next(self.assess)
+
+    @step
+    def assess(self, inputs):
+        """Merge the shards of each batch and judge it."""
+        self.plan = inputs[0].plan
+        results = [i.result for i in inputs if i.result is not None]
+        inference = self._inference()
+        self.scored = [
+            inference.assess(job, [r for r in results if r.batch == job.batch]) for job in self.plan.jobs
+        ]
+        self.next(self.publish)
+
+    @step
+    def publish(self):
+        """Publish or quarantine each batch in order, as the breaker stands at that entry of the ledger."""
+        self.entries = self._inference().settle(self.scored)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        """Bring the pages up to date."""
+        from fuseline.report import refresh
+
+        refresh(line(self.project))
+
+
+if __name__ == "__main__":
+    InferenceFlow()

@@ -1,0 +1,280 @@
+"""Labels that come days later: joined to predictions by id, measured, and acted on. FeedbackFlow calls this.
+
+Labels are the authority. Where they say that the champion lost more than the tolerance, the breaker opens until
+there is a new champion, and a retrain is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from fuseline import performance, tables
+from fuseline.artifacts import file_digest
+from fuseline.batches import Batches
+from fuseline.errors import DataError
+from fuseline.ledger import Ledger
+from fuseline.models import Models
+from fuseline.predictions import PREDICTIONS, Predictions
+from fuseline.projects import Project
+from fuseline.records import FORMATS, BatchMeasured, Cause, Entry, Labelled, Measured
+from fuseline.state import State
+from fuseline.storage import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A file of labels that nobody has read: its name, the digest of its bytes and the kept join's key."""
+
+    file: str
+    digest: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the labels of one run say.
+
+    Attributes:
+        reference: the champion's metric on held-out rows.
+        bound: what `pooled` was held against.
+        condemned: batches whose own labels are beyond the bound.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[BatchMeasured, ...] = ()
+    unmatched: int = 0
+    version: str | None = None
+    pooled: Measured | None = None
+    reference: float | None = None
+    bound: float | None = None
+    causes: tuple[Cause, ...] = ()
+    condemned: tuple[str, ...] = ()
+
+
+class Feedback:
+    """Reads the labels of one project."""
+
+    def __init__(
+        self,
+        project: Project,
+        store: Store,
+        ledger: Ledger,
+        models: Models,
+        batches: Batches,
+        predictions: Predictions,
+    ) -> None:
+        self.project, self.store, self.ledger = project, store, ledger
+        self.models, self.batches, self.predictions = models, batches, predictions
+
+    def waiting(self) -> list[LabelFile]:
+        """The label files whose bytes the ledger does not know, in the order of names."""
+        known = self.ledger.state().labels
+        prefix = f"labels/{self.project.name}/"
+        found = []
+        for item in self.store.list(prefix):
+            file = item.key.removeprefix(prefix)
+            if "/" in file or not file.lower().endswith(FORMATS):
+                continue
+            with self.store.local(item.key) as path:
+                digest = file_digest(path)
+            if known.get(file) != digest:
+                kept = f"{self.project.name}/feedback/{PurePosixPath(file).stem}.{digest[:12]}.parquet"
+                found.append(LabelFile(file, digest, kept))
+        return found
+
+    def measure(self, files: Sequence[LabelFile]) -> Readings | None:
+        """Join each file to what was predicted, keep the join, and measure; None if there is nothing to read.
+
+        Raises:
+            DataError: a file lacks the id or the target column, or cannot be parsed.
+        """
+        if not files:
+            return None
+        state = self.ledger.state()
+        joined, unmatched = [], 0
+        for file in files:
+            rows, missed = self._join(state, file)
+            joined.append(rows)
+            unmatched += missed
+        import pandas as pd
+
+        fresh = pd.concat(joined, ignore_index=True)
+        batches = tuple(self._measured(str(b), g) for b, g in fresh.groupby("batch", sort=True))
+        pooled, reference, bound, causes = self._champion(state)
+        return Readings(
+            files={f.file: f.digest for f in files},
+            batches=batches,
+            unmatched=unmatched,
+            version=state.champion,
+            pooled=pooled,
+            reference=reference,
+            bound=bound,
+            causes=causes,
+            condemned=tuple(b.batch for b in batches if causes and self._condemned(b)),
+        )
+
+    def conclude(self, readings: Readings | None) -> Entry | None:
+        """Record what the labels said; trip, ask for a retrain and withdraw where they call for it."""
+        if readings is None:
+            return None
+        config = self.project.config
+        halt = any(c.level == "halt" for c in readings.causes)
+        if halt and config.labels.on_halt == "withdraw":
+            published = self.ledger.state().with_status("published")
+            for batch in readings.condemned:
+                if batch in published:
+                    self.predictions.withdraw(batch, readings.causes[0].sentence)
+
+        def record(state: State) -> Labelled | None:
+            if all(state.labels.get(f) == d for f, d in readings.files.items()):
+                return None  # another run recorded them
+            still = halt and state.champion == readings.version
+            return Labelled(
+                files=dict(readings.files),
+                batches=readings.batches,
+                unmatched=readings.unmatched,
+                version=readings.version,
+                pooled=readings.pooled,
+                reference=readings.reference,
+                bound=readings.bound,
+                verdict="halt" if still else "pass",
+                causes=readings.causes,
+                trip=config.breaker.trip(state.breaker, self.ledger.clock(), wait_for_champion=True) if still else None,
+                retrain=still,
+            )
+
+        return self.ledger.append(record)
+
+    def _join(self, state: State, file: LabelFile) -> tuple[pd.DataFrame, int]:
+        """The labels of one file beside their predictions; kept in the store for training. Also the rows unmatched."""
+        config = self.project.config
+        key = f"labels/{self.project.name}/{file.file}"
+        with self.store.local(key) as path:
+            table = tables.read_table(path)
+        missing = [c for c in (config.id_column, config.target) if c not in table.column_names]
+        if missing:
+            raise DataError(
+                f"{key} has no column {' and no column '.join(map(repr, missing))}; found: "
+                f"{', '.join(table.column_names)}. A label file holds the id {config.id_column!r} and the "
+                f"target {config.target!r}"
+            )
+        import pandas as pd
+
+        labels = pd.DataFrame(
+            {
+                "id": table.column(config.id_column).cast("string").to_pandas(),
+                "label": table.column(config.target).to_pandas(),
+            }
+        )
+        labels = labels.dropna().drop_duplicates("id", keep="last")
+        found = []
+        left = labels
+        scored = state.with_status("published", "withdrawn")
+        for batch in reversed(scored):
+            if left.empty:
+                break
+            rows = self._predicted(batch, scored[batch].attempt)
+            matched = rows.merge(left, on="id", how="inner")
+            if len(matched):
+                found.append(matched.assign(batch=batch, version=scored[batch].version))
+                left = left[~left["id"].isin(matched["id"])]
+        joined = pd.concat(found, ignore_index=True) if found else _nothing()
+        buffer = io.BytesIO()
+        joined.to_parquet(buffer, index=False)
+        self.store.put(file.key, buffer.getvalue())
+        return joined, len(left)
+
+    def _predicted(self, batch: str, attempt: str) -> pd.DataFrame:
+        import pyarrow.parquet as pq
+
+        with self.store.local(self.batches.staged_key(batch, attempt, PREDICTIONS)) as path:
+            names = pq.read_schema(path).names
+            scores = [n for n in names if n == "score" or n.startswith("score_")]
+            table = pq.read_table(path, columns=[self.project.config.id_column, *scores])
+        frame = table.to_pandas()
+        return frame.rename(columns={self.project.config.id_column: "id"}).astype({"id": str})
+
+    def _measured(self, batch: str, rows: pd.DataFrame) -> BatchMeasured:
+        version = str(rows["version"].iloc[0])
+        measured = self._metric(version, rows)
+        if measured is None:
+            return BatchMeasured(batch, version, len(rows), None, None)
+        return BatchMeasured(batch, version, len(rows), measured.value, measured.se)
+
+    def _metric(self, version: str, rows: pd.DataFrame) -> Measured | None:
+        manifest = self.models.manifest(version)
+        return performance.measure(manifest.task, rows["label"].to_numpy(), _scores(rows), manifest.order)
+
+    def _champion(self, state: State) -> tuple[Measured | None, float | None, float | None, tuple[Cause, ...]]:
+        """The champion on its newest labelled rows, at least `min_rows` of them, against its reference."""
+        if state.champion is None:
+            return None, None, None, ()
+        manifest = self.models.manifest(state.champion)
+        reference = Measured(manifest.metric, manifest.metrics[manifest.metric], manifest.metrics["se"], 0)
+        rows = self._newest(state)
+        if len(rows) < self.project.config.labels.min_rows:
+            return None, reference.value, None, ()
+        pooled = self._metric(state.champion, rows)
+        if pooled is None:
+            return None, reference.value, None, ()
+        tolerance = self.project.config.tolerance(manifest.task)
+        worse, bound = performance.worse_than(pooled, reference, tolerance, manifest.task)
+        if not worse:
+            return pooled, reference.value, bound, ()
+        sentence = (
+            f"labels of {pooled.rows:,} rows say {pooled.metric.upper()} {pooled.value:.3f} ± {pooled.se:.3f}; "
+            f"{state.champion} had {reference.value:.3f} when it was trained"
+        )
+        harm = performance.loss(manifest.task, reference, pooled)
+        cause = Cause("labels", sentence, None, pooled.value, bound, max(harm, 0.0), fault="model", level="halt")
+        return pooled, reference.value, bound, (cause,)
+
+    def _newest(self, state: State) -> pd.DataFrame:
+        """The champion's labelled rows of its newest batches, as many batches as `min_rows` rows need."""
+        import pandas as pd
+
+        order = {b: known.started for b, known in state.batches.items() if known.version == state.champion}
+        parts = []
+        for item in self.store.list(f"{self.project.name}/feedback/"):
+            with self.store.local(item.key) as path:
+                rows = pd.read_parquet(path)
+            parts.append(rows[rows["batch"].isin(order.keys())])
+        if not parts:
+            return _nothing()
+        rows = pd.concat(parts, ignore_index=True).drop_duplicates("id", keep="last")
+        chosen: list[pd.DataFrame] = []
+        for batch in sorted(set(rows["batch"]), key=order.__getitem__, reverse=True):
+            chosen.append(rows[rows["batch"] == batch])
+            if sum(map(len, chosen)) >= self.project.config.labels.min_rows:
+                break
+        return pd.concat(chosen, ignore_index=True) if chosen else _nothing()
+
+    def _condemned(self, batch: BatchMeasured) -> bool:
+        manifest = self.models.manifest(batch.version)
+        if batch.value is None or batch.se is None:
+            return False
+        reference = Measured(manifest.metric, manifest.metrics[manifest.metric], manifest.metrics["se"], 0)
+        measured = Measured(manifest.metric, batch.value, batch.se, batch.rows)
+        return performance.worse_than(
+            measured, reference, self.project.config.tolerance(manifest.task), manifest.task
+        )[0]
+
+
+def _scores(rows: pd.DataFrame) -> np.ndarray:
+    columns = [c for c in rows.columns if c == "score" or c.startswith("score_")]
+    values = rows[columns].to_numpy(dtype=float)
+    return values[:, 0] if columns == ["score"] else values
+
+
+def _nothing() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"id": [], "score": [], "label": [], "batch": [], "version": []})

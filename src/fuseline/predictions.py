@@ -1,0 +1,154 @@
+"""Predictions that consumers may read: the protocol that publishes a batch once, and takes one back.
+
+A batch is staged whole, then an entry of the ledger publishes it, then its one file is made visible under
+`predictions/`. The entry is the decision; what is visible follows it and is mended by `reconcile`. At every
+instant the folder holds complete files of published batches and nothing else: a file appears after its entry, and
+disappears before the entry that withdraws it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fuseline.batches import Batches, find
+from fuseline.breaker import Policy
+from fuseline.errors import NotFound, Refused
+from fuseline.ledger import Ledger
+from fuseline.records import Assessment, Entry, Mode, Published, Quarantined, Withdrawn
+from fuseline.state import State
+from fuseline.storage import Store
+
+PREDICTIONS, REJECTED, METRICS = "predictions.parquet", "rejected.parquet", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A batch that one attempt has scored and judged, ready for its entry.
+
+    Attributes:
+        started: the entry that pinned version, mode and time; another start since then wins.
+        digest: SHA-256 of the staged predictions; empty where there are none.
+    """
+
+    batch: str
+    name: str
+    file: str
+    input_digest: str
+    attempt: str
+    started: int
+    version: str
+    mode: Mode
+    scored_at: str
+    rows: int
+    rejected: int
+    digest: str
+    assessment: Assessment
+
+
+class Predictions:
+    """The published predictions of one project."""
+
+    def __init__(self, store: Store, ledger: Ledger, batches: Batches, policy: Policy) -> None:
+        self.store, self.ledger, self.batches, self.policy = store, ledger, batches, policy
+
+    def key(self, batch: str) -> str:
+        """Where consumers read a published batch."""
+        return f"{self.ledger.project}/predictions/{batch}.parquet"
+
+    def settle(self, scored: Scored) -> Entry | None:
+        """Publish or quarantine a scored batch, as its verdict and the breaker say at exactly that entry.
+
+        Returns:
+            The entry; None if it has been settled by another run, or is held back because the breaker opened
+            meanwhile (it then stays in the inbox).
+        """
+        publish = scored.assessment.verdict in ("pass", "warn")
+        entry = self.ledger.append(lambda state: self._publish(state, scored) if publish else self._stop(state, scored))
+        state = self.ledger.state()
+        if state.batches[scored.batch].status == "published":
+            self._show(scored.batch, state)
+        if state.batches[scored.batch].final:
+            self.batches.finish(scored.file, scored.input_digest)
+        return entry
+
+    def _publish(self, state: State, scored: Scored) -> Published | None:
+        if not self._ours(state, scored) or not state.breaker.admits(scored.mode):
+            return None
+        return Published(
+            batch=scored.batch,
+            attempt=scored.attempt,
+            version=scored.version,
+            mode=scored.mode,
+            rows=scored.rows,
+            rejected=scored.rejected,
+            scored_at=scored.scored_at,
+            digest=scored.digest,
+            assessment=scored.assessment,
+            run=self.ledger.by,
+        )
+
+    def _stop(self, state: State, scored: Scored) -> Quarantined | None:
+        if not self._ours(state, scored):
+            return None
+        return Quarantined(
+            batch=scored.batch,
+            name=scored.name,
+            file=scored.file,
+            attempt=scored.attempt,
+            version=scored.version,
+            mode=scored.mode,
+            rows=scored.rows,
+            rejected=scored.rejected,
+            assessment=scored.assessment,
+            trip=self.policy.consequence(scored.assessment, state.breaker, self.ledger.clock()),
+            run=self.ledger.by,
+        )
+
+    @staticmethod
+    def _ours(state: State, scored: Scored) -> bool:
+        """Whether the batch is still as this attempt found it: started by the same entry, and not settled."""
+        batch = state.batches[scored.batch]
+        return batch.status == "started" and batch.started == scored.started
+
+    def withdraw(self, batch: str, reason: str) -> str:
+        """Take a published batch back. Returns its identity. Raises Refused if it is not published."""
+        identity, known = find(self.ledger.state(), batch)
+
+        def take_back(state: State) -> Withdrawn:
+            status = state.batches[identity].status
+            if status != "published":
+                raise Refused(f"{identity} is {status}; only a published batch can be withdrawn")
+            return Withdrawn(identity, reason)
+
+        if known.status == "published":
+            self.store.delete(self.key(identity))
+        self.ledger.append(take_back)
+        self.store.delete(self.key(identity))  # again: a reconcile in between may have put it back
+        return identity
+
+    def reconcile(self, state: State) -> None:
+        """Make the folder hold exactly what the ledger says: what a crash left undone is done now."""
+        prefix = f"{self.ledger.project}/predictions/"
+        visible = {item.key for item in self.store.list(prefix)}
+        published = {self.key(b): b for b in state.with_status("published")}
+        for key in sorted(published.keys() - visible):
+            self._show(published[key], state)
+        if strays := sorted(visible - published.keys()):
+            newest = {self.key(b) for b in self.ledger.state(state).with_status("published")}
+            for key in strays:
+                if key not in newest:
+                    self.store.delete(key)
+
+    def _show(self, batch: str, state: State) -> None:
+        if self.store.exists(self.key(batch)):
+            return
+        staged = self.batches.staged_key(batch, state.batches[batch].attempt, PREDICTIONS)
+        try:
+            self.store.copy(staged, self.key(batch))
+        except NotFound as error:
+            raise NotFound(
+                f"{staged} is gone, so the published batch {batch} cannot be shown. Restore it from the store's "
+                f"versions, or `fuseline predictions {self.ledger.project} --withdraw {batch} --reason …`."
+            ) from error
+        if self.ledger.state(state).batches[batch].status != "published":
+            self.store.delete(self.key(batch))  # withdrawn while we copied
