@@ -36,9 +36,7 @@ class InferenceFlow(FlowSpec):
         self.plan = inputs[0].plan
         results = [i.result for i in inputs if i.result is not None]
         inference = self._inference()
-        self.scored = [
-            inference.assess(job, [r for r in results if r.batch == job.batch]) for job in self.plan.jobs
-        ]
+        self.scored = [inference.assess(job, [r for r in results if r.batch == job.batch]) for job in self.plan.jobs]
         self.next(self.publish)
 
     @step

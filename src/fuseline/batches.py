@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fuseline.artifacts import file_digest
+from fuseline.breaker import Policy
 from fuseline.errors import NotFound, Refused, SettingsError
 from fuseline.ledger import Ledger
 from fuseline.records import FORMATS, Dropped, Replayed
@@ -84,14 +85,7 @@ class Batches:
 
     def finish(self, file: str, digest: str) -> None:
         """Take a file out of the inbox once the ledger knows its fate; another file of that name stays."""
-        key = self.inbox_key(file)
-        try:
-            with self.store.local(key) as path:
-                same = file_digest(path) == digest
-        except NotFound:
-            return
-        if same:
-            self.store.delete(key)
+        self.store.delete_if(self.inbox_key(file), digest)
 
     @contextmanager
     def _private(self, file: str) -> Iterator[Path]:
@@ -128,8 +122,14 @@ def replay(ledger: Ledger, batches: Batches, batch: str, reason: str, repaired: 
     if repaired is not None:
         # The file first: after a crash in between the old batch is still in quarantine, and running this again ends it.
         file = f"{known.name}{repaired.suffix.lower()}"
+        if not file.endswith(FORMATS):
+            raise Refused(f"{repaired.name} cannot be scored: a batch ends in {', '.join(FORMATS)}")
         arrives, _ = identify(file, file_digest(repaired))
-        _deliver(batches, file, repaired)
+        before = ledger.state().batches.get(arrives)
+        if arrives != identity and before is not None and before.final:
+            raise Refused(f"{repaired.name} has the bytes of {arrives}, which is {before.status}: replay that one")
+        if arrives != identity:
+            _deliver(batches, file, repaired)
 
     def put_back(state: State) -> Replayed:
         _replayable(identity, state.batches[identity])
@@ -163,5 +163,14 @@ def drop(ledger: Ledger, batch: str, reason: str) -> str:
 
 
 def _replayable(identity: str, batch: Batch) -> None:
-    if batch.status not in ("quarantined", "withdrawn"):
-        raise Refused(f"{identity} is {batch.status}; only a quarantined or withdrawn batch can be replayed")
+    if batch.status not in ("quarantined", "withdrawn", "replaced"):
+        raise Refused(f"{identity} is {batch.status}; only a quarantined, withdrawn or replaced batch can be replayed")
+
+
+def something_to_do(batches: Batches, state: State, policy: Policy, now: str) -> bool:
+    """Whether a run could settle anything: something waits, and the breaker lets it through."""
+    if not batches.waiting() and not state.with_status("started", "waiting"):
+        return False
+    if state.breaker.status != "open" or state.breaker.cooled_down(now):
+        return True
+    return policy.while_open == "fallback" and state.last_good is not None

@@ -83,6 +83,10 @@ class Breaker:
             return Breaker(since=at, reason=f"{self.passed + 1} trial batch{'es' * (self.passed > 0)} passed")
         return replace(self, passed=self.passed + 1, inconclusive=0)
 
+    def untried(self) -> Breaker:
+        """Forget the trials that passed: they were another champion's."""
+        return replace(self, passed=0)
+
     def undecided(self) -> Breaker:
         """Count a batch that could not be judged."""
         return replace(self, inconclusive=self.inconclusive + 1)

@@ -12,6 +12,7 @@ A value is judged by itself: what else is in the array never changes what become
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -242,15 +243,26 @@ def _dates(levels: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
     levels = pc.utf8_trim_whitespace(levels)
+    days = pc.utf8_slice_codeunits(levels, 0, 10)
+    real = pa.array([d for d in pc.unique(days).to_pylist() if _is_day(d)], pa.string())
     nothing = pa.scalar(None, pa.string())
+    levels = pc.if_else(pc.is_in(days, real), levels, nothing)
     local = pc.if_else(pc.match_substring_regex(levels, NAIVE), levels, nothing)
     zoned = pc.if_else(pc.match_substring_regex(levels, ZONED), levels, nothing)
     utc = _castable(zoned, pa.timestamp("ns", "UTC")).cast(pa.timestamp("ns"))
     return pc.coalesce(_castable(local, pa.timestamp("ns")), utc)
 
 
+def _is_day(text: str) -> bool:
+    """Whether it is a day of the calendar that nanoseconds can hold, more or less: the cast has the last word."""
+    try:
+        return 1677 <= dt.date.fromisoformat(text).year <= 2262
+    except ValueError:
+        return False
+
+
 def _castable(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """A cast that gives null for what cannot be cast, found by halving: impossible dates are rare."""
+    """A cast that gives null for what cannot be cast, found by halving: impossible times are rare."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from fuseline import launch
+from fuseline import __version__, console, launch
 from fuseline.bootstrap import Line, line
-from fuseline.errors import FuselineError, HeldBack
-from fuseline.records import Entry, Held, Published, Quarantined, jsonable
+from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
+from fuseline.narrative import count, metrics_said
+from fuseline.records import Held, Labelled, Registered, jsonable
 from fuseline.settings import Settings, parse_time
+from fuseline.state import BatchStatus, State
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="fuseline",
     help="Batch machine-learning pipelines that stop themselves before they do harm.\n\n"
-    "The store is FUSELINE_STORE: a folder (default ./store) or s3://bucket/prefix.",
+    "FUSELINE_STORE names the store: a folder (default ./store) or s3://bucket/prefix. "
+    "FUSELINE_PROJECTS names the folder of projects (default ./projects).",
+    epilog="A start: [bold]fuseline new bank --from bank.parquet --target subscribed[/], then check, train, infer.\n\n"
+    "Exit codes: 0 done, 1 error, 2 usage or settings, 3 held back by the breaker or the gate, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,69 +32,94 @@ app = typer.Typer(
 breaker_app = typer.Typer(help="Open or close the breaker by hand; both are recorded with the reason.")
 app.add_typer(breaker_app, name="breaker", no_args_is_help=True)
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-MARKS = {"pass": "[green]● pass[/]", "warn": "[yellow]▲ warn[/]", "halt": "[red]■ halt[/]"}
-MARKS["inconclusive"] = "[magenta]◆ inconclusive[/]"
-
 ProjectName = Annotated[str, typer.Argument(help="Name of a folder in projects/.", metavar="PROJECT")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+VersionName = Annotated[str, typer.Argument(help="A version, e.g. v0007.", metavar="VERSION")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; goes into the ledger with your name.")]
 
 
 def main() -> None:
     """Run the command line; errors of Fuseline are printed as text, without a traceback."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0  # commands return nothing: a number is the code of typer.Exit
     except FuselineError as error:
-        err.print("[red]error:[/]", end=" ")
-        err.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        console.complain(str(error))
+        code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        err.print("interrupted; nothing is half done: run the same command again to go on")
-        sys.exit(130)
+        code = INTERRUPTED
     except Exception as error:
-        usage = getattr(error, "exit_code", None)  # click's usage errors print themselves
-        if usage is None:
+        if not hasattr(error, "show"):  # a usage error of the command line prints itself
             raise
-        error.show()  # type: ignore[attr-defined]
-        sys.exit(usage)
+        error.show()
+        code = error.exit_code  # type: ignore[attr-defined]
+    if code == INTERRUPTED:
+        console.err.print("interrupted; nothing is half done: run the same command again to go on")
+    sys.exit(code)
 
 
-@app.command()
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        console.line(f"fuseline {__version__}")
+        raise typer.Exit
+
+
+def _example(text: str) -> str:
+    return f"Example: [bold]fuseline {text}[/]"
+
+
+# ── projects ────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(epilog=_example("new bank --from data/bank.parquet --target subscribed --time called_at"))
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the project to make.")],
+    name: Annotated[str, typer.Argument(help="Name of the project to make.", metavar="NAME")],
     source: Annotated[Path, typer.Option("--from", help="Parquet, CSV or JSON-lines file with labelled rows.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     id: Annotated[str | None, typer.Option(help="Column that names a row; labels are joined by it.")] = None,
     time: Annotated[str | None, typer.Option(help="Column that orders rows; not a feature.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a file and write a project that trains at once."""
     from fuseline.scaffold import create
 
-    for text in create(Settings.read().projects, name, source, target, id, time):
-        out.print(text, markup=False)
+    projects = Settings.read().projects
+    told = create(projects, name, source, target, id, time)
+    _say(as_json, {"project": name, "folder": str(projects / name), "told": told}, *told)
 
 
-@app.command()
+@app.command(epilog=_example("check bank"))
 def check(project: ProjectName, as_json: AsJson = False) -> None:
-    """Run train.py and predict.py on a handful of rows: length, NaN, determinism, batch equals one by one."""
+    """Run train.py and predict.py on a handful of rows.
+
+    Looks at lengths, NaN, whether the same rows get the same scores twice, and whether a row alone gets the score
+    that it gets among others. Exit code 1 if anything is wrong.
+    """
     from fuseline.checkup import examine
 
-    findings = examine(line(project))
-    if as_json:
-        _print_json(findings)
-    for found in () if as_json else findings:
-        mark = "[green]ok[/]  " if found.ok else "[red]wrong[/]"
-        out.print(f"{mark} {found.what}")
-        if not found.ok:
-            out.print(f"      {found.fix}", markup=False)
-    if not all(found.ok for found in findings):
-        raise typer.Exit(1)
+    _findings(as_json, examine(line(project)))
 
 
-@app.command()
+@app.command(epilog=_example("doctor bank"))
+def doctor(
+    project: Annotated[str | None, typer.Argument(help="Look at this project too.", metavar="[PROJECT]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the store keeps its promises and a project's ledger, champion and files are whole.
+
+    Reads every byte of the champion and of the published predictions. Exit code 1 if anything is wrong.
+    """
+    from fuseline.doctor import examine
+
+    _findings(as_json, examine(Settings.read(), project))
+
+
+# ── flows ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(epilog=_example("train bank"))
 def train(
     project: ProjectName,
     if_asked: Annotated[bool, typer.Option("--if-asked", help="Only if a retrain is asked for.")] = False,
@@ -102,134 +128,133 @@ def train(
     """Train a version; the gate promotes it or holds it (exit code 3)."""
     here = line(project)
     before = here.ledger.state()
-    if if_asked and not _wanted(here):
-        _say(as_json, {"trained": None}, f"no retrain is asked for {project}")
+    if if_asked and not _wanted(here, before):
+        nothing: dict[str, Any] = {"version": None, "champion": before.champion, "metrics": {}, "held": []}
+        _say(as_json, nothing, f"no retrain of {project} is asked for")
         return
     run = _flow("train", here)
-    mine = [e for e in here.ledger.entries(before.seq) if e.by == run.by]
-    state = here.ledger.state()
-    version = next(e.event.version for e in mine if type(e.event).__name__ == "Registered")  # type: ignore[union-attr]
-    manifest = here.models.manifest(version)
-    held = next((e.event for e in mine if isinstance(e.event, Held)), None)
-    document = {
-        "version": version,
-        "champion": state.champion,
-        "metrics": dict(manifest.metrics),
-        "held": list(held.reasons) if held else [],
-    }
-    _say(as_json, document, f"{version} trained on {manifest.window.rows - manifest.window.holdout:,} rows, "
-         f"{manifest.metric.upper()} {manifest.metrics[manifest.metric]:.4f} on {manifest.window.holdout:,} held-out rows")
-    if held:
-        raise HeldBack(f"the gate held {version}: {'; '.join(held.reasons)}. Promote it all the same: "
-                       f"fuseline promote {project} {version} --reason …")
-    if not as_json:
-        out.print(f"{version} is the champion of {project}")
+    events = [e.event for e in here.ledger.entries(before.seq) if e.by == run.by]
+    manifest = here.models.manifest(next(e.version for e in events if isinstance(e, Registered)))
+    version, window = manifest.version, manifest.window
+    reasons = [reason for e in events if isinstance(e, Held) for reason in e.reasons]
+    champion = here.ledger.state().champion
+    document = {"version": version, "champion": champion, "metrics": dict(manifest.metrics), "held": reasons}
+    said = f"{version} was trained on {count(window.rows - window.holdout, 'row')}: "
+    said += f"{metrics_said(manifest.metrics.items())} on {count(window.holdout, 'held-out row')}"
+    _say(as_json, document, said, *([] if reasons else [f"{version} is the champion of {project}"]))
+    if reasons:
+        raise HeldBack(
+            f"the gate held {version}: {'; '.join(reasons)}. Promote it all the same: "
+            f"fuseline promote {project} {version} --reason …"
+        )
 
 
-def _wanted(here: Line) -> bool:
+def _wanted(here: Line, state: State) -> bool:
     """Whether a retrain is asked for and nobody is at it."""
     from datetime import datetime, timedelta
 
-    request = here.ledger.state().retrain
-    if request is None:
-        return False
-    if not request.run:
-        return True
+    request = state.retrain
+    if request is None or not request.run:
+        return request is not None
     patience = timedelta(hours=here.project.config.training.timeout_hours)
     return datetime.fromisoformat(here.settings.clock()) - datetime.fromisoformat(request.taken_at) > patience
 
 
-@app.command()
+@app.command(epilog=_example("infer bank"))
 def infer(
     project: ProjectName,
     once: Annotated[bool, typer.Option("--once", help="One run only, even if more files wait.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the files that wait in the inbox; publish or quarantine each (exit code 3 if any is held back)."""
+    """Score the files that wait in the inbox; publish or quarantine each (exit code 3 if any is held back).
+
+    Files arrive in inbox/PROJECT/ of the store, as .parquet, .csv or .jsonl.
+    """
+    from fuseline.batches import something_to_do
+
     here = line(project)
     state = before = here.ledger.state()
-    while _something_to_do(here):
+    while something_to_do(here.batches, state, here.project.config.breaker, here.settings.clock()):
         run = _flow("infer", here)
-        settled = [e for e in here.ledger.entries(state.seq) if e.by == run.by and _outcome(e)]
+        settled = [e for e in here.ledger.entries(state.seq) if e.by == run.by and console.outcome(e)]
         state = here.ledger.state(state)
         if once or not settled:
             break
     else:
-        here.predictions.reconcile(here.ledger.state())
-    outcomes = [e for e in here.ledger.entries(before.seq) if _outcome(e)]
-    waiting = here.batches.waiting()
-    state = here.ledger.state(state)
+        here.predictions.reconcile(here.ledger.state(state))
+    outcomes = [o for e in here.ledger.entries(before.seq) if (o := console.outcome(e))]
+    waiting = _waiting(here, state)
     if as_json:
-        _print_json({"settled": [_outcome(e) for e in outcomes], "waiting": waiting, "breaker": state.breaker.status})
-    else:
-        _print_outcomes(outcomes)
-    stopped = [e for e in outcomes if isinstance(e.event, Quarantined)]
+        console.document({"settled": outcomes, "waiting": waiting, "breaker": state.breaker.status})
+    elif outcomes:
+        console.outcomes(outcomes)
+    elif not waiting:
+        console.line(f"nothing waits in inbox/{project}/")
     if waiting and state.breaker.status == "open":
-        raise HeldBack(f"{len(waiting)} file{'s' * (len(waiting) > 1)} wait in the inbox while the breaker is open: "
-                       f"{state.breaker.reason}. {_next(state.breaker.until, project)}")
-    if stopped:
-        raise typer.Exit(3)
-    if not outcomes and not as_json:
-        out.print(f"nothing waits in inbox/{project}/")
+        raise HeldBack(
+            f"the breaker is open and holds back {console.listed(waiting)}\n"
+            f"Why: {state.breaker.reason}\n{_next(state, project)}"
+        )
+    if waiting and not outcomes:
+        console.err.print(f"none was settled, another run may be at work on them: {console.listed(waiting)}")
+    if any(o["outcome"] == "quarantined" for o in outcomes):
+        raise typer.Exit(HeldBack.exit_code)
 
 
-def _something_to_do(here: Line) -> bool:
-    """Whether a run could settle anything: something waits, and the breaker lets it through."""
-    state = here.ledger.state()
-    if not here.batches.waiting() and not state.with_status("started", "waiting"):
-        return False
-    if state.breaker.status != "open" or state.breaker.cooled_down(here.settings.clock()):
-        return True
-    return here.project.config.breaker.while_open == "fallback" and state.last_good is not None
-
-
-@app.command()
+@app.command(epilog=_example("feedback bank"))
 def feedback(project: ProjectName, as_json: AsJson = False) -> None:
-    """Read labels that came; trip the breaker and ask for a retrain where they call for it (exit code 3)."""
+    """Read labels that came; trip the breaker and ask for a retrain where they call for it (exit code 3).
+
+    Files arrive in labels/PROJECT/ of the store, with the id column and the target.
+    """
     here = line(project)
     before = here.ledger.state()
-    if not here.feedback().waiting():
-        _say(as_json, {"read": []}, f"no new labels in labels/{project}/")
-        return
-    run = _flow("feedback", here)
-    entries = [e for e in here.ledger.entries(before.seq) if e.by == run.by]
+    entries = []
+    if here.feedback().waiting():
+        run = _flow("feedback", here)
+        entries = [e for e in here.ledger.entries(before.seq) if e.by == run.by]
+    state = here.ledger.state(before)
     if as_json:
-        _print_json([jsonable(e.event) for e in entries])
+        console.document({"entries": list(map(console.entry, entries)), "breaker": state.breaker.status})
+    elif entries:
+        console.entries(entries)
     else:
-        _print_entries(entries)
-    if here.ledger.state().breaker.status == "open" and before.breaker.status != "open":
-        raise HeldBack(f"labels opened the breaker: {here.ledger.state().breaker.reason}")
+        console.line(f"no new labels in labels/{project}/")
+    if any(isinstance(e.event, Labelled) and e.event.trip for e in entries):
+        raise HeldBack(f"labels opened the breaker: {state.breaker.reason}\n{_next(state, project)}")
 
 
-@app.command()
+# ── reading the ledger ──────────────────────────────────────────────────────────────────────────
+
+
+@app.command(epilog=_example("status bank"))
 def status(project: ProjectName, as_json: AsJson = False) -> None:
     """Champion, breaker, what waits, what is in quarantine."""
     here = line(project)
     state = here.ledger.state()
-    waiting = here.batches.waiting()
-    quarantine = state.with_status("quarantined")
+    waiting = _waiting(here, state)
+    quarantine = list(state.with_status("quarantined"))
+    ends: tuple[BatchStatus, ...] = ("published", "quarantined", "withdrawn", "dropped")
+    tally = {end: len(state.with_status(end)) for end in ends}
     if as_json:
-        batches = {s: len(state.with_status(s)) for s in ("published", "quarantined", "withdrawn", "dropped")}  # type: ignore[arg-type]
-        _print_json({
-            "project": project, "entry": state.seq, "champion": state.champion, "breaker": jsonable(state.breaker),
-            "retrain": jsonable(state.retrain), "waiting": waiting, "batches": batches, "quarantine": list(quarantine),
-        })
+        facts = {"project": project, "entry": state.seq, "champion": state.champion, "breaker": state.breaker}
+        facts |= {"retrain": state.retrain, "waiting": waiting, "batches": tally, "quarantine": quarantine}
+        console.document(facts)
         return
-    colour = {"closed": "green", "open": "red", "half_open": "yellow"}[state.breaker.status]
-    out.print(f"[bold]{project}[/]  breaker [{colour}]{state.breaker.status.replace('_', '-')}[/]"
-              + (f"  since {state.breaker.since}: {state.breaker.reason}" if state.breaker.since else ""))
+    console.breaker(project, state.breaker)
     if state.breaker.status == "open":
-        out.print(f"  {_next(state.breaker.until, project)}")
-    out.print(f"  champion   {state.champion or f'none yet: fuseline train {project}'}")
-    out.print(f"  published  {len(state.with_status('published'))} batches")
-    out.print(f"  waiting    {len(waiting)} files{': ' + ', '.join(waiting[:5]) if waiting else ''}")
+        console.line(f"  {_next(state, project)}")
+    since = f"{state.champion}, since {console.seconds(state.tenures[-1].at)}" if state.tenures else ""
+    console.line(f"  champion    {since or f'none yet: fuseline train {project}'}")
+    console.line(f"  published   {count(tally['published'], 'batch')}")
+    console.line(f"  waiting     {console.listed(waiting)}")
     for batch in quarantine:
-        out.print(f"  [red]quarantine[/] {batch}   fuseline replay {project} {batch} --reason …")
+        console.line(f"  quarantine  {batch}: fuseline replay {project} {batch} --reason …", "red")
     if state.retrain:
-        out.print(f"  retrain    asked: {state.retrain.reason}")
+        console.line(f"  retrain     {'taken up' if state.retrain.run else 'asked for'}: {state.retrain.reason}")
 
 
-@app.command()
+@app.command(epilog=_example("history bank --at 2026-03-08T06:00"))
 def history(
     project: ProjectName,
     last: Annotated[int, typer.Option(help="So many entries, the newest.", min=1)] = 20,
@@ -238,34 +263,67 @@ def history(
 ) -> None:
     """The ledger in sentences, or what was live at a time."""
     here = line(project)
-    if at is None:
-        newest = here.ledger.state().seq
-        entries = list(here.ledger.entries(max(0, newest - last)))
-        if as_json:
-            _print_json([_entry(e) for e in entries])
-        else:
-            _print_entries(entries)
+    if at is not None:
+        state = here.ledger.state_at(parse_time(at, "--at"))
+        published = list(state.with_status("published"))
+        facts = {"at": at, "entry": state.seq, "champion": state.champion, "breaker": state.breaker.status}
+        champion = f"champion {state.champion}" if state.champion else "no champion"
+        said = f"at {at} (entry {state.seq}): {champion}, breaker {state.breaker.status.replace('_', '-')}, "
+        _say(as_json, {**facts, "published": published}, f"{said}{count(len(published), 'batch')} published")
         return
-    state = here.ledger.state_at(parse_time(at, "--at"))
-    published = list(state.with_status("published"))
-    document = {"at": at, "entry": state.seq, "champion": state.champion, "breaker": state.breaker.status}
-    _say(as_json, {**document, "published": published},
-         f"at {at} (entry {state.seq}): champion {state.champion}, breaker {state.breaker.status}, "
-         f"{len(published)} batches published")
+    entries = list(here.ledger.entries(max(0, here.ledger.state().seq - last)))
+    if as_json:
+        console.document([console.entry(e) for e in entries])
+    elif entries:
+        console.entries(entries)
+    else:
+        console.line(f"the ledger of {project} is empty")
 
 
-@app.command()
-def promote(project: ProjectName, version: str, reason: Reason, as_json: AsJson = False) -> None:
-    """Make a version the champion by hand."""
+@app.command(epilog=_example("predictions bank --withdraw 2026-03-08 --reason 'prices were in cents'"))
+def predictions(
+    project: ProjectName,
+    withdraw: Annotated[str | None, typer.Option(help="Take this published batch back.", metavar="BATCH")] = None,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why it is withdrawn.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List what is published and where consumers read it, or take a batch back."""
+    here = line(project)
+    if withdraw is not None:
+        if not reason:
+            raise SettingsError("--withdraw needs a --reason: it goes into the ledger with your name")
+        identity = here.predictions.withdraw(withdraw, reason)
+        _say(as_json, {"withdrawn": identity}, f"{identity} is withdrawn: {reason}")
+        return
+    published = here.ledger.state().with_status("published")
+    if as_json:
+        console.document(
+            [{"batch": k, "key": here.predictions.key(k, b.seq), **jsonable(b)} for k, b in published.items()]
+        )
+        return
+    if published:
+        rows = [[k, f"{b.rows:,}", b.version or "", b.mode, console.seconds(b.scored_at)] for k, b in published.items()]
+        console.table(["batch", "rows", "version", "mode", "scored at (UTC)"], rows)
+    else:
+        console.line(f"nothing is published for {project}")
+    console.line(f"{here.store.url.rstrip('/')}/{project}/predictions/")
+
+
+# ── decisions of people ─────────────────────────────────────────────────────────────────────────
+
+
+@app.command(epilog=_example("promote bank v0007 --reason 'the margin is noise, agreed with Eva'"))
+def promote(project: ProjectName, version: VersionName, reason: Reason, as_json: AsJson = False) -> None:
+    """Make a version the champion by hand, even one that the gate held."""
     from fuseline.models import promote as make_champion
 
     here = line(project)
-    here.models.open(version).predictor  # noqa: B018  (a version that cannot be loaded must not be promoted)
+    _ = here.models.open(version).predictor  # a version that cannot be loaded must not be promoted
     done = make_champion(here.ledger, version, reason)
-    _say(as_json, jsonable(done), f"{version} is the champion of {project} (before: {done.previous})")
+    _say(as_json, done, f"{version} is the champion of {project} (before: {done.previous or 'none'})")
 
 
-@app.command()
+@app.command(epilog=_example("rollback bank --reason 'v0007 prices lofts wrongly'"))
 def rollback(
     project: ProjectName,
     reason: Reason,
@@ -276,11 +334,14 @@ def rollback(
     from fuseline.models import rollback as return_to
 
     here = line(project)
-    done = return_to(here.ledger, reason, version)
-    _say(as_json, jsonable(done), f"{done.version} is the champion of {project} again (before: {done.previous})")
+    target = version or here.ledger.state().last_good
+    if target is not None:
+        _ = here.models.open(target).predictor  # it scores the next batch: it must load
+    done = return_to(here.ledger, reason, target)
+    _say(as_json, done, f"{done.version} is the champion of {project} again (before: {done.previous})")
 
 
-@breaker_app.command("trip")
+@breaker_app.command("trip", epilog=_example("breaker trip bank --reason 'the source sends cents'"))
 def trip(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None:
     """Open it: nothing more is published until it is reset, or a new champion passes a trial."""
     from fuseline.records import Trip, Tripped
@@ -288,15 +349,13 @@ def trip(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None:
     here = line(project)
     policy = here.project.config.breaker
     here.ledger.append(lambda state: Tripped(reason, Trip(None, policy.trials)))
-    _say(as_json, jsonable(here.ledger.state().breaker), f"the breaker of {project} is open: {reason}")
+    _say(as_json, here.ledger.state().breaker, f"the breaker of {project} is open: {reason}")
 
 
-@breaker_app.command("reset")
+@breaker_app.command("reset", epilog=_example("breaker reset bank --reason 'the source is mended'"))
 def reset(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None:
     """Close it: batches are published again."""
-    from fuseline.errors import Refused
     from fuseline.records import Reset
-    from fuseline.state import State
 
     def close(state: State) -> Reset:
         if state.breaker.status == "closed":
@@ -305,13 +364,15 @@ def reset(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None
 
     here = line(project)
     here.ledger.append(close)
-    _say(as_json, jsonable(here.ledger.state().breaker), f"the breaker of {project} is closed: {reason}")
+    _say(as_json, here.ledger.state().breaker, f"the breaker of {project} is closed: {reason}")
 
 
-@app.command()
+@app.command(epilog=_example("replay bank 2026-03-08 --with mended.parquet --reason 'prices in euros again'"))
 def replay(
     project: ProjectName,
-    batch: Annotated[str, typer.Argument(help="A quarantined or withdrawn batch: its identity or its name.")],
+    batch: Annotated[
+        str, typer.Argument(help="A quarantined or withdrawn batch: its identity or its name.", metavar="BATCH")
+    ],
     reason: Reason,
     repaired: Annotated[Path | None, typer.Option("--with", help="The repaired file that takes its place.")] = None,
     drop: Annotated[bool, typer.Option("--drop", help="Give it up instead: it is never published.")] = False,
@@ -319,9 +380,10 @@ def replay(
 ) -> None:
     """Let a quarantined batch be scored again by the next `fuseline infer`, as it was or repaired."""
     from fuseline import batches
-    from fuseline.errors import SettingsError
 
     here = line(project)
+    if drop and repaired is not None:
+        raise SettingsError("--drop gives the batch up, --with replaces it: use one of them")
     if drop:
         identity = batches.drop(here.ledger, batch, reason)
         _say(as_json, {"dropped": identity}, f"{identity} is dropped; its files are kept")
@@ -332,37 +394,9 @@ def replay(
     _say(as_json, {"waiting": identity}, f"{identity} waits to be scored: fuseline infer {project}")
 
 
-@app.command()
-def predictions(
-    project: ProjectName,
-    withdraw: Annotated[str | None, typer.Option(help="Take this published batch back.")] = None,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why it is withdrawn.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """List what is published and where consumers read it, or take a batch back."""
-    from fuseline.errors import SettingsError
-
-    here = line(project)
-    if withdraw is not None:
-        if not reason:
-            raise SettingsError("--withdraw needs a --reason")
-        identity = here.predictions.withdraw(withdraw, reason)
-        _say(as_json, {"withdrawn": identity}, f"{identity} is withdrawn: {reason}")
-        return
-    published = here.ledger.state().with_status("published")
-    if as_json:
-        _print_json([{"batch": k, **jsonable(b), "key": here.predictions.key(k)} for k, b in published.items()])
-        return
-    table = Table("batch", "rows", "version", "mode", "scored at", box=None, header_style="dim")
-    for key, b in published.items():
-        table.add_row(key, f"{b.rows:,}", str(b.version), b.mode, b.scored_at)
-    out.print(table)
-    out.print(f"{here.store.url.rstrip('/')}/{project}/predictions/", soft_wrap=True)
-
-
-@app.command()
+@app.command(epilog=_example("report bank"))
 def report(project: ProjectName, as_json: AsJson = False) -> None:
-    """Make the pages again from the ledger."""
+    """Make the pages again from the ledger, and say where the first one is."""
     from fuseline.report import refresh
 
     here = line(project)
@@ -371,93 +405,42 @@ def report(project: ProjectName, as_json: AsJson = False) -> None:
     _say(as_json, {"index": where, "written": keys}, where)
 
 
-@app.command()
-def doctor(project: Annotated[str | None, typer.Argument(metavar="[PROJECT]")] = None, as_json: AsJson = False) -> None:
-    """Say whether the store keeps the promises, and whether a project's ledger, champion and files are whole."""
-    from fuseline.doctor import examine
-
-    findings = examine(Settings.read(), project)
-    if as_json:
-        _print_json(findings)
-    for found in () if as_json else findings:
-        out.print(f"{'[green]ok[/]   ' if found.ok else '[red]wrong[/]'} {found.what}", soft_wrap=True)
-        if not found.ok:
-            out.print(f"      {found.fix}", markup=False, soft_wrap=True)
-    if not all(found.ok for found in findings):
-        raise typer.Exit(1)
-
-
-# ── printing ─────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def _spinner(text: str) -> Iterator[Callable[[str], None]]:
-    """Says which step runs: a spinner on a terminal, nothing elsewhere."""
-    if not err.is_terminal:
-        yield lambda step: None
-        return
-    with err.status(text) as shown:
-        yield lambda step: shown.update(f"{text}: {step}")
+# ── small parts ─────────────────────────────────────────────────────────────────────────────────
 
 
 def _flow(name: str, here: Line) -> launch.Run:
-    with _spinner(f"{launch.FLOWS[name]} for {here.project.name}") as progress:
+    with console.working(f"{launch.FLOWS[name]} for {here.project.name}") as progress:
         return launch.run(name, here.project.name, here.settings, progress)
 
 
-def _say(as_json: bool, document: Any, text: str) -> None:
+def _say(as_json: bool, document: Any, *texts: str) -> None:
     if as_json:
-        _print_json(document)
-    else:
-        out.print(text, markup=False, soft_wrap=True)
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(jsonable(document), indent=2) + "\n")
-
-
-def _outcome(entry: Entry) -> dict[str, Any] | None:
-    match entry.event:
-        case Published(batch=b, rows=n, assessment=a, version=v, mode=m):
-            return {"batch": b, "rows": n, "outcome": "published", "version": v, "mode": m, **_judged(a)}
-        case Quarantined(batch=b, rows=n, assessment=a, version=v, mode=m):
-            return {"batch": b, "rows": n, "outcome": "quarantined", "version": v, "mode": m, **_judged(a)}
-    return None
-
-
-def _judged(assessment: Any) -> dict[str, Any]:
-    return {"verdict": assessment.verdict, "harm": assessment.harm, "cause": assessment.sentence}
-
-
-def _print_outcomes(entries: list[Entry]) -> None:
-    if not entries:
+        console.document(document)
         return
-    table = Table("batch", "rows", "verdict", "harm", "outcome", "why", box=None, header_style="dim")
-    for o in filter(None, map(_outcome, entries)):
-        harm = "–" if o["harm"] is None else f"{o['harm']:.3f}"
-        outcome = o["outcome"] + ("" if o["mode"] == "champion" else f" ({o['mode']})")
-        table.add_row(o["batch"], f"{o['rows']:,}", MARKS[o["verdict"]], harm, outcome, o["cause"])
-    out.print(table)
+    for text in texts:
+        console.line(text)
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
-    from fuseline.ledger import kind_of
-
-    return {"seq": entry.seq, "at": entry.at, "by": entry.by, "kind": kind_of(entry.event), **jsonable(entry.event)}
-
-
-def _print_entries(entries: list[Entry]) -> None:
-    from fuseline.narrative import sentence
-
-    for entry in entries:
-        out.print(f"[dim]{entry.seq:>6}  {entry.at}  {entry.by:<14}[/]", end=" ")
-        out.print(sentence(entry), markup=False, soft_wrap=True)
+def _findings(as_json: bool, found: list[Any]) -> None:
+    if as_json:
+        console.document(found)
+    else:
+        console.findings(found)
+    if not all(one.ok for one in found):
+        raise typer.Exit(1)
 
 
-def _next(until: str | None, project: str) -> str:
-    if until is None:
-        return f"It waits for a new champion, or: fuseline breaker reset {project} --reason …"
-    return f"A trial batch is let through from {until}, or now: fuseline breaker reset {project} --reason …"
+def _waiting(here: Line, state: State) -> list[str]:
+    """What the next run would take up: files of the inbox, and batches that are to be scored again."""
+    return [*here.batches.waiting(), *state.with_status("waiting")]
+
+
+def _next(state: State, project: str) -> str:
+    """How an open breaker closes."""
+    by_hand = f"fuseline breaker reset {project} --reason …"
+    if state.breaker.until is None:
+        return f"It waits for a new champion, or: {by_hand}"
+    return f"A trial batch is let through from {console.seconds(state.breaker.until)} UTC, or now: {by_hand}"
 
 
 if __name__ == "__main__":

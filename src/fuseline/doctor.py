@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 from fuseline.artifacts import file_digest, libraries
 from fuseline.bootstrap import Line, line, store_of
 from fuseline.errors import FuselineError
+from fuseline.narrative import count
 from fuseline.records import Finding, Published
 from fuseline.settings import Settings
+from fuseline.state import State
 from fuseline.storage import probe
+
+SHOWN = 5  # wrong files that a finding names
 
 
 def examine(settings: Settings, project: str | None = None) -> list[Finding]:
-    """Look at the store, and at a project if one is named; every finding says what to do if it is bad."""
+    """Look at the store, and at a project if one is named; every finding says what to do if it is bad.
+
+    Raises:
+        SettingsError: the settings name no store at all.
+    """
     store = store_of(settings)
     found = [
         Finding(True, "libraries: " + ", ".join(f"{name} {version}" for name, version in libraries().items())),
@@ -38,16 +46,20 @@ def _project(settings: Settings, project: str) -> Iterator[Finding]:
     if not config.ok:
         return
     here = line(project, settings=settings)
-    ledger = _try(f"ledger of {project}", here.ledger.state)
+    # From the first entry on, not from a checkpoint: a broken old entry would hide until history is asked for.
+    ledger = _try(f"ledger of {project}", lambda: here.ledger.state(State()))
     yield ledger
     if not ledger.ok:
         return
     state = here.ledger.state()
     if state.champion is None:
-        yield Finding(False, "champion", f"there is none yet: fuseline train {project}")
+        yield Finding(True, f"champion: none yet (fuseline train {project})")
     else:
         yield _try(f"champion {state.champion}: files, digests, libraries", lambda: _load(here, state.champion or ""))
-    yield _visible(here)
+    if state.last_good is not None:
+        what = f"{state.last_good}, the champion before: files, digests, libraries"
+        yield _try(what, lambda: _load(here, state.last_good or ""))
+    yield from _predictions(here, state)
 
 
 def _load(here: Line, version: str) -> None:
@@ -57,20 +69,38 @@ def _load(here: Line, version: str) -> None:
     _ = model.predictor
 
 
-def _visible(here: Line) -> Finding:
+def _predictions(here: Line, state: State) -> Iterator[Finding]:
     """Whether consumers read exactly what the ledger says, to the byte."""
-    state = here.ledger.state()
-    published = state.with_status("published")
-    prefix = here.predictions.key("").removesuffix(".parquet")
-    visible = {item.key for item in here.store.list(prefix)}
-    wanted = {here.predictions.key(batch): batch for batch in published}
-    wrong = sorted(visible ^ wanted.keys())
-    for key in sorted(visible & wanted.keys()):
-        event = here.ledger.entry(published[wanted[key]].seq).event
-        with here.store.local(key) as path:
-            if isinstance(event, Published) and file_digest(path) != event.digest:
-                wrong.append(key)
-    what = f"predictions: {len(published)} batches published, {len(visible)} visible"
-    if wrong:
-        return Finding(False, what, f"these differ from the ledger: {', '.join(wrong[:5])}. `fuseline infer` mends it")
-    return Finding(True, what)
+    project = here.project.name
+    visible = {item.key for item in here.store.list(f"{project}/predictions/")}
+    wanted = here.predictions.visible(state)
+    apart = {
+        "missing": sorted(wanted.keys() - visible),
+        "not of the ledger": sorted(visible - wanted.keys()),
+    }
+    wrong = [f"{what}: {_named(keys)}" for what, keys in apart.items() if keys]
+    fix = f"{'; '.join(wrong)}. `fuseline infer {project}` puts this right" if wrong else ""
+    yield Finding(not wrong, f"predictions: {count(len(wanted), 'batch')} published, {len(visible)} visible", fix)
+    changed = [batch for key, batch in sorted(wanted.items()) if key in visible and _changed(here, state, key, batch)]
+    what = f"predictions: {count(len(wanted.keys() & visible), 'file')} read, byte for byte what was published"
+    if not changed:
+        yield Finding(True, what)
+        return
+    again = f"fuseline predictions {project} --withdraw {changed[0]} --reason …, then fuseline replay {project}"
+    yield Finding(
+        False,
+        what,
+        f"changed since: {_named(changed)}. Restore them from the store's versions or a backup, or score them again: "
+        f"{again} {changed[0]} --reason … and fuseline infer {project}",
+    )
+
+
+def _changed(here: Line, state: State, key: str, batch: str) -> bool:
+    event = here.ledger.entry(state.batches[batch].seq).event
+    with here.store.local(key) as path:
+        return isinstance(event, Published) and file_digest(path) != event.digest
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

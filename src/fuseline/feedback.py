@@ -199,7 +199,7 @@ class Feedback:
             names = pq.read_schema(path).names
             scores = [n for n in names if n == "score" or n.startswith("score_")]
             table = pq.read_table(path, columns=[self.project.config.id_column, *scores])
-        frame = table.to_pandas()
+        frame: pd.DataFrame = table.to_pandas()
         return frame.rename(columns={self.project.config.id_column: "id"}).astype({"id": str})
 
     def _measured(self, batch: str, rows: pd.DataFrame) -> BatchMeasured:
@@ -263,9 +263,9 @@ class Feedback:
             return False
         reference = Measured(manifest.metric, manifest.metrics[manifest.metric], manifest.metrics["se"], 0)
         measured = Measured(manifest.metric, batch.value, batch.se, batch.rows)
-        return performance.worse_than(
-            measured, reference, self.project.config.tolerance(manifest.task), manifest.task
-        )[0]
+        return performance.worse_than(measured, reference, self.project.config.tolerance(manifest.task), manifest.task)[
+            0
+        ]
 
 
 def _scores(rows: pd.DataFrame) -> np.ndarray:

@@ -165,9 +165,7 @@ class Inference:
         key = self.batches.input_key(batch, known.file)
         return Received(batch, known.name, known.file, known.digest, key)
 
-    def _start(
-        self, received: Received, mode: Mode, version: str, copies: Mapping[str, str], rows: int
-    ) -> Job | None:
+    def _start(self, received: Received, mode: Mode, version: str, copies: Mapping[str, str], rows: int) -> Job | None:
         event = Started(
             batch=received.batch,
             name=received.name,
@@ -190,8 +188,9 @@ class Inference:
                 b.status == "started" and b.mode == "trial" and k != received.batch for k, b in state.batches.items()
             ):
                 return None  # one trial at a time
-            if known is not None and known.status == "started" and (known.version, known.mode) == (version, mode):
-                return None  # a run before this one pinned the same: its time and sources stand
+            if known is not None and (known.status, known.version, known.mode) == ("started", version, mode):
+                if known.started > state.tripped:
+                    return None  # a run before this one pinned the same: its time and sources stand
             return event
 
         self.ledger.append(start)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -24,38 +25,51 @@ ATTEMPTS = 8  # tries to settle one entry whose outcome is unknown
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 
+@dataclass(frozen=True)
+class _Format:
+    format: int
+
+
+@dataclass(frozen=True)
+class _Document:
+    """An entry as it is stored; `data` is the event, whose type is `kind`."""
+
+    format: int
+    seq: int
+    id: str
+    at: str
+    by: str
+    kind: str
+    data: dict[str, Any]
+
+
 def encode(entry: Entry) -> bytes:
-    """The JSON of an entry, as it is stored."""
-    document = {
-        "format": FORMAT,
-        "seq": entry.seq,
-        "id": entry.id,
-        "at": entry.at,
-        "by": entry.by,
-        "kind": kind_of(entry.event),
-        "data": entry.event,
-    }
-    return msgspec.json.format(msgspec.json.encode(document), indent=1)
+    """The JSON of an entry, as it is stored. Raises LedgerError for what could not be read back, e.g. a NaN."""
+    event = msgspec.to_builtins(entry.event)
+    document = _Document(FORMAT, entry.seq, entry.id, entry.at, entry.by, kind_of(entry.event), event)
+    data = msgspec.json.format(msgspec.json.encode(document), indent=1)
+    decode(data, f"entry {entry.seq}, which was not written,")
+    return data
 
 
 def decode(data: bytes, key: str) -> Entry:
     """Read an entry back; `key` is named in the error when it cannot be."""
     try:
-        document: dict[str, Any] = msgspec.json.decode(data, type=dict)
+        written = msgspec.json.decode(data, type=_Format).format
     except msgspec.DecodeError as error:
         raise LedgerError(
             f"{key} is not a ledger entry: {error}. Nothing is published until it is readable: "
             "restore this object from the store's versions or from a backup."
         ) from error
-    written = document.get("format")
-    if not isinstance(written, int) or written > FORMAT:
+    if written > FORMAT:
         raise LedgerError(
             f"{key} has format {written!r}; this Fuseline reads formats up to {FORMAT}. "
             "A newer Fuseline wrote to this ledger: upgrade this one."
         )
     try:
-        event: Event = msgspec.convert(document["data"], KINDS[document["kind"]])
-        return Entry(document["seq"], document["id"], document["at"], document["by"], event)
+        document = msgspec.json.decode(data, type=_Document)
+        event: Event = msgspec.convert(document.data, KINDS[document.kind])
+        return Entry(document.seq, document.id, document.at, document.by, event)
     except (KeyError, msgspec.ValidationError) as error:
         raise LedgerError(
             f"{key} does not hold what an entry of format {written} holds: {error!r}. "

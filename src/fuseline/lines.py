@@ -94,8 +94,6 @@ def csv_layout(path: Path) -> Layout:
     sample = "\n".join(lines[:50])
     found = {d: _rows(sample, d) for d in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda d: _plausible(found[d]))
-    if not found[delimiter]:
-        raise Unreadable(f"{path.name} has no header: expected the names of the columns in its first line")
     names = tuple(found[delimiter][0])
     if len(names) == 1:
         _refuse_strange(path, sample)
@@ -106,10 +104,7 @@ def csv_layout(path: Path) -> Layout:
 
 
 def _rows(sample: str, delimiter: str) -> list[list[str]]:
-    try:
-        return [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row]
-    except csv.Error:  # e.g. a quoted field that never ends
-        return [row.split(delimiter) for row in sample.splitlines()]
+    return [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row]
 
 
 def _plausible(rows: list[list[str]]) -> tuple[float, int]:
@@ -216,7 +211,7 @@ def _csv_fault(path: Path, error: str, first: Broken | None, handled: bool) -> s
     if "UTF8" in error:
         return _not_utf8(path)
     if "Empty CSV" in error:
-        return f"{path.name} is empty: expected a header and at least one row"
+        return f"{path.name} has a first line that never ends: expected a header. A quote that opens and never closes?"
     if "straddling" in error:
         return f"{path.name} has a line longer than {BLOCK >> 20} MB: a quote that opens and never closes?"
     return f"{path.name} cannot be read as CSV: {error}. Write it again with a header, UTF-8 and one row in each line"
@@ -248,7 +243,7 @@ def json_lines(path: Path, chunk_rows: int) -> Iterator[tuple[int, list[bytes]]]
 def json_columns(path: Path, chunk_rows: int) -> dict[str, pa.DataType]:
     """Names and types over the whole file: a key that some rows leave out is a column all the same.
 
-    A type is that of the first chunk that has values; text that looks like a time is text.
+    Where the values of a column do not go together (numbers and words), it is text.
     """
     import pyarrow as pa
 
@@ -256,11 +251,20 @@ def json_columns(path: Path, chunk_rows: int) -> dict[str, pa.DataType]:
     for _, lines in json_lines(path, chunk_rows):
         for _, batch in _runs(lines, 0, pa.schema([]), None):
             for name, kind in zip(batch.schema.names, batch.schema.types, strict=True):
-                if pa.types.is_null(found.get(name, pa.null())):
-                    found[name] = pa.string() if pa.types.is_timestamp(kind) else kind
-                elif pa.types.is_string(kind):
-                    found[name] = kind
+                found[name] = _either(found.get(name, pa.null()), kind)
     return found
+
+
+def _either(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds both; text where nothing else does, and for what looks like a time."""
+    import pyarrow as pa
+
+    try:
+        schemas = [pa.schema([("x", one)]), pa.schema([("x", other)])]
+        both = pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.string()
+    return pa.string() if pa.types.is_timestamp(both) else both
 
 
 def json_batches(
@@ -337,10 +341,21 @@ def _runs(
 
 
 def _parsed(lines: list[bytes], schema: pa.Schema) -> pa.RecordBatch | None:
-    """The lines by pyarrow's own parser; None where it refuses them."""
+    """The lines by pyarrow's own parser; None where it refuses them, or could not be trusted with them.
+
+    It dereferences a null pointer at a `null` outside of an object (apache/arrow issue 47409) and makes invalid arrays
+    of lists that begin with one (51305), so it is given nothing but flat objects that were parsed before.
+    """
+    import msgspec
     import pyarrow as pa
     import pyarrow.json as pj
 
+    decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    try:
+        for line in lines:
+            decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
     data = b"\n".join(lines)
     try:
         table = pj.read_json(
@@ -350,7 +365,7 @@ def _parsed(lines: list[bytes], schema: pa.Schema) -> pa.RecordBatch | None:
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != len(lines) or len(set(table.column_names)) != table.num_columns:
+    if table.num_rows != len(lines) or any(pa.types.is_nested(kind) for kind in table.schema.types):
         return None
     return pa.RecordBatch.from_arrays([pa.concat_arrays(c.chunks) for c in table.columns], names=table.column_names)
 
@@ -373,7 +388,7 @@ def _values(values: list[Any], as_text: bool) -> pa.Array:
     if not as_text:
         try:
             return pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        except (ValueError, pa.ArrowTypeError, OverflowError):
             pass  # values of several kinds: text then, and the contract judges each by itself
     text = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
     return pa.array([None if v is None else v.encode("utf-8", "replace").decode() for v in text], pa.string())

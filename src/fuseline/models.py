@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +17,7 @@ from fuseline import artifacts as blobs
 from fuseline.errors import AlreadyExists, ArtifactError, NotFound, Refused, SettingsError
 from fuseline.ledger import Ledger
 from fuseline.predictor import Predictor
-from fuseline.projects import load_module, module_name
+from fuseline.projects import importable, load_module, module_name
 from fuseline.records import Check, Held, Promoted, Registered, Task
 from fuseline.state import State
 from fuseline.storage import Store
@@ -149,14 +151,15 @@ class Models:
         """The manifest of a version. Raises SettingsError if there is none, ArtifactError if it is unreadable."""
         key = self.key(version, MANIFEST)
         try:
-            manifest = msgspec.json.decode(self.store.get(key), type=Manifest)
+            document = msgspec.json.decode(self.store.get(key), type=dict[str, Any])
+            written = document.get("format")
+            if isinstance(written, int) and written > FORMAT:
+                raise ArtifactError(f"{key} has format {written}; this Fuseline reads up to {FORMAT}: upgrade it")
+            return msgspec.convert(document, Manifest)
         except NotFound as error:
             raise SettingsError(f"there is no version {version!r} of {self.project} ({key} does not exist)") from error
         except msgspec.MsgspecError as error:
             raise ArtifactError(f"{key} is not a manifest: {error}. Restore it from the store's versions.") from error
-        if manifest.format > FORMAT:
-            raise ArtifactError(f"{key} has format {manifest.format}; this Fuseline reads up to {FORMAT}: upgrade it")
-        return manifest
 
     def open(self, version: str) -> Model:
         """A version ready to score: every file verified by digest before it is used, libraries compared.
@@ -226,20 +229,18 @@ class Model:
             data = self._models.file(self.manifest, file)
             if module_name(self.manifest.project, "train").encode() in data:  # a class of train.py is pickled in it
                 load_module(self._code / "train.py", self.manifest.project)
-            found[name] = blobs.load(data, self.manifest.files[file].digest, self._models.key(self.version, file))
+            with importable(self._code):  # an artifact may be of a class in a file beside train.py
+                found[name] = blobs.load(data, self.manifest.files[file].digest, self._models.key(self.version, file))
         return found
 
     def _has(self, file: str) -> bool:
         return f"code/{file}" in self.manifest.files
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="fuseline-code-")
-
-    @cached_property
     def _code(self) -> Path:
         """Its own copy of the project's files, so that a later edit does not change how an old version scores."""
-        folder = Path(self._folder.name)
+        folder = Path(tempfile.mkdtemp(prefix="fuseline-code-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         for name in self.manifest.files:
             if name.startswith("code/"):
                 (folder / name.removeprefix("code/")).write_bytes(self._models.file(self.manifest, name))
@@ -275,5 +276,13 @@ def rollback(ledger: Ledger, reason: str, version: str | None = None) -> Promote
 
 
 def hold(ledger: Ledger, version: str, reasons: tuple[str, ...], checks: tuple[Check, ...]) -> None:
-    """Keep a challenger from the line until a person promotes it."""
-    ledger.append(lambda state: Held(version, reasons, checks))
+    """Keep a challenger from the line until a person promotes it. Raises Refused for the champion or an unknown one."""
+
+    def decide(state: State) -> Held:
+        if version not in state.versions:
+            raise Refused(f"there is no version {version!r}. Known: {', '.join(state.versions) or 'none'}")
+        if version == state.champion:
+            raise Refused(f"{version} is the champion: promote or roll back to another version instead")
+        return Held(version, reasons, checks)
+
+    ledger.append(decide)

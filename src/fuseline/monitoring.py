@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fuseline import drift, harm, tables
-from fuseline.errors import ModelFault
+from fuseline.errors import DataError, ModelFault
 from fuseline.models import REFERENCE, Model
 from fuseline.profile import Profile, count_duplicates, merge
 from fuseline.projects import Config
-from fuseline.records import Assessment, Cause, Check, Verdict
+from fuseline.records import Assessment, Cause, Check, Level, Verdict
 from fuseline.rows import labels_of
 from fuseline.scoring import ShardScore
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 FORMAT = 1
@@ -71,7 +70,7 @@ class Monitor:
         rows = profile.rows + rejected
         checks = [Check("rejected rows", rejected / max(rows, 1), limits.max_rejected)]
         if rejected:
-            level = "halt" if checks[0].fired or not profile.rows else "warn"
+            level: Level = "halt" if checks[0].fired or not profile.rows else "warn"
             why = Counter[str]()
             for s in shards:
                 why.update(s.reasons)
@@ -107,7 +106,7 @@ class Monitor:
             seed=self.config.training.seed,
         )
 
-    def _harm(self, profile: Profile, fired: Sequence[Check]) -> tuple[float, list[Cause]]:
+    def _harm(self, profile: Profile, fired: Sequence[Check]) -> tuple[float | None, list[Cause]]:
         """What the changes would cost: read off the reference with the batch's values put in."""
         manifest = self.model.manifest
         columns = list(dict.fromkeys(c.column for c in fired if c.column in manifest.features))
@@ -117,40 +116,48 @@ class Monitor:
         reference = self.model.table(REFERENCE)
         frame = tables.to_frame(reference, self.model.contract)
         sample = tables.to_frame(profile.sample().features, self.model.contract)
-        estimate = harm.estimate(
-            self.model.predictor.scores,
-            frame,
-            labels_of(reference),
-            manifest.task,
-            manifest.order,
-            sample,
-            columns,
-            self.config.training.seed,
-        )
-        halts = estimate.total > tolerance / 2
-        causes = [
-            self._change(c, frame[c], sample[c], estimate.by_column.get(c, 0.0), halts, tolerance) for c in columns
-        ]
+        try:
+            estimate = harm.estimate(
+                self.model.predictor.scores,
+                frame,
+                labels_of(reference),
+                manifest.task,
+                manifest.order,
+                sample,
+                columns,
+                self.config.training.seed,
+            )
+        except (ModelFault, DataError) as error:
+            sentence = f"the harm of the change in {', '.join(columns)} cannot be estimated: {error}"
+            return None, [Cause("harm", sentence, level="inconclusive")]
+        costs = {c: estimate.by_column.get(c, 0.0) for c in columns}
+        causes = [self._change(c, frame[c], sample[c], costs[c], tolerance) for c in columns]
         causes.sort(key=lambda cause: -(cause.harm or 0.0))
+        if estimate.total > tolerance / 2 and causes and all(cause.level == "warn" for cause in causes):
+            causes.insert(0, self._together(estimate.total, tolerance, columns))
         if not columns:
             worst = max(fired, key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
             sentence = "the scores are spread differently than on the reference, though no single column is"
             causes = [Cause("score", sentence, None, worst.observed, worst.bound, 0.0, level="warn")]
         return estimate.total, causes
 
-    def _change(
-        self, column: str, before: pd.Series, after: pd.Series, cost: float, halts: bool, tolerance: float
-    ) -> Cause:
-        metric = self.model.manifest.metric
-        was = self.model.manifest.metrics[metric]
+    def _change(self, column: str, before: pd.Series, after: pd.Series, cost: float, tolerance: float) -> Cause:
         said = harm.explain(column, before, after)
-        level = "halt" if halts and cost > tolerance / 4 else "warn"
+        halts = cost > tolerance / 2
+        sentence = f"{said}: {self._cost(cost)}" if halts else f"{said}; little harm is expected of it"
+        return Cause("distance", sentence, column, cost, tolerance / 2, cost, level="halt" if halts else "warn")
+
+    def _together(self, cost: float, tolerance: float, columns: Sequence[str]) -> Cause:
+        """No column alone would halt, but all of them together do."""
+        sentence = f"the changes in {', '.join(columns)} together: {self._cost(cost)}"
+        return Cause("distance", sentence, None, cost, tolerance / 2, cost)
+
+    def _cost(self, cost: float) -> str:
+        metric = self.model.manifest.metric
         if metric == "rmse":
-            cost_said = f"RMSE would rise by {cost:.1%}"
-        else:
-            cost_said = f"AUC would fall from {was:.3f} to {max(was - cost, 0.0):.3f}"
-        sentence = f"{said}: {cost_said}" if cost > tolerance / 4 else f"{said}; no harm is expected of it"
-        return Cause("distance", sentence, column, cost, tolerance / 2, cost, level=level)
+            return f"RMSE would rise by {cost:.1%}"
+        was = self.model.manifest.metrics[metric]
+        return f"AUC would fall from {was:.3f} to {max(was - cost, 0.0):.3f}"
 
     # ── 5. business ──────────────────────────────────────────────────────────────────────────────
 

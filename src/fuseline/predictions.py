@@ -51,9 +51,13 @@ class Predictions:
     def __init__(self, store: Store, ledger: Ledger, batches: Batches, policy: Policy) -> None:
         self.store, self.ledger, self.batches, self.policy = store, ledger, batches, policy
 
-    def key(self, batch: str) -> str:
-        """Where consumers read a published batch."""
-        return f"{self.ledger.project}/predictions/{batch}.parquet"
+    def key(self, batch: str, entry: int) -> str:
+        """Where consumers read what `entry` published; a name of its own, so a late copy of an older one is a stray."""
+        return f"{self.ledger.project}/predictions/{batch}.{entry}.parquet"
+
+    def visible(self, state: State) -> dict[str, str]:
+        """What consumers are to read: key to batch."""
+        return {self.key(batch, known.seq): batch for batch, known in state.with_status("published").items()}
 
     def settle(self, scored: Scored) -> Entry | None:
         """Publish or quarantine a scored batch, as its verdict and the breaker say at exactly that entry.
@@ -63,6 +67,8 @@ class Predictions:
             meanwhile (it then stays in the inbox).
         """
         publish = scored.assessment.verdict in ("pass", "warn")
+        if publish and not scored.digest:
+            raise Refused(f"nothing was predicted for {scored.batch}, so there is nothing to publish")
         entry = self.ledger.append(lambda state: self._publish(state, scored) if publish else self._stop(state, scored))
         state = self.ledger.state()
         if state.batches[scored.batch].status == "published":
@@ -74,6 +80,12 @@ class Predictions:
     def _publish(self, state: State, scored: Scored) -> Published | None:
         if not self._ours(state, scored) or not state.breaker.admits(scored.mode):
             return None
+        if scored.started < state.tripped:  # it was begun before the breaker opened
+            return None
+        if scored.mode == "trial" and scored.version != state.champion:
+            return None
+        if state.published_as(scored.name) not in (None, scored.batch):
+            return None  # another batch of this name was first; the next run says so in quarantine
         return Published(
             batch=scored.batch,
             attempt=scored.attempt,
@@ -112,7 +124,8 @@ class Predictions:
 
     def withdraw(self, batch: str, reason: str) -> str:
         """Take a published batch back. Returns its identity. Raises Refused if it is not published."""
-        identity, known = find(self.ledger.state(), batch)
+        before = self.ledger.state()
+        identity, known = find(before, before.published_as(batch) or batch)
 
         def take_back(state: State) -> Withdrawn:
             status = state.batches[identity].status
@@ -121,34 +134,41 @@ class Predictions:
             return Withdrawn(identity, reason)
 
         if known.status == "published":
-            self.store.delete(self.key(identity))
+            self.store.delete(self.key(identity, known.seq))
         self.ledger.append(take_back)
-        self.store.delete(self.key(identity))  # again: a reconcile in between may have put it back
+        self.store.delete(self.key(identity, known.seq))  # again: a reconcile in between may have put it back
         return identity
 
     def reconcile(self, state: State) -> None:
         """Make the folder hold exactly what the ledger says: what a crash left undone is done now."""
         prefix = f"{self.ledger.project}/predictions/"
         visible = {item.key for item in self.store.list(prefix)}
-        published = {self.key(b): b for b in state.with_status("published")}
+        published = self.visible(state)
+        lost: NotFound | None = None
         for key in sorted(published.keys() - visible):
-            self._show(published[key], state)
+            try:
+                self._show(published[key], state)
+            except NotFound as error:
+                lost = lost or error  # the others are shown before this is said
         if strays := sorted(visible - published.keys()):
-            newest = {self.key(b) for b in self.ledger.state(state).with_status("published")}
+            newest = self.visible(self.ledger.state(state))
             for key in strays:
                 if key not in newest:
                     self.store.delete(key)
+        if lost is not None:
+            raise lost
 
     def _show(self, batch: str, state: State) -> None:
-        if self.store.exists(self.key(batch)):
+        key = self.key(batch, state.batches[batch].seq)
+        if self.store.exists(key):
             return
         staged = self.batches.staged_key(batch, state.batches[batch].attempt, PREDICTIONS)
         try:
-            self.store.copy(staged, self.key(batch))
+            self.store.copy(staged, key)
         except NotFound as error:
             raise NotFound(
                 f"{staged} is gone, so the published batch {batch} cannot be shown. Restore it from the store's "
                 f"versions, or `fuseline predictions {self.ledger.project} --withdraw {batch} --reason …`."
             ) from error
-        if self.ledger.state(state).batches[batch].status != "published":
-            self.store.delete(self.key(batch))  # withdrawn while we copied
+        if key not in self.visible(self.ledger.state(state)):
+            self.store.delete(key)  # withdrawn while we copied

@@ -61,7 +61,8 @@ class Predictor:
         Raises:
             ModelFault: the project's code raised, or returned another length, NaN or infinity.
         """
-        frame = data.copy(deep=False)
+        # A hook may write into its frame; without one nothing does, and the copy is saved.
+        frame = data.copy(deep=any(self._hook(name) for name in ("preprocess", "predict")))
         if (hook := self._hook("preprocess")) is not None:
             frame = self._call("preprocess", hook, frame, self.artifacts)
         if (hook := self._hook("predict")) is not None:
@@ -80,7 +81,7 @@ class Predictor:
             found = {"score": scores}
         if (hook := self._hook("postprocess")) is None:
             return found
-        added = self._call("postprocess", hook, scores.copy(), data.copy(deep=False))
+        added = self._call("postprocess", hook, scores.copy(), data.copy())
         try:
             frame = pd.DataFrame(added)
         except (ValueError, TypeError) as error:
@@ -114,7 +115,9 @@ class Predictor:
         if self.task == "regression":
             return model.predict(frame)
         if not hasattr(model, "predict_proba"):
-            raise TypeError(f"{type(model).__name__} has no predict_proba: write predict(data, artifacts) in predict.py")
+            raise TypeError(
+                f"{type(model).__name__} has no predict_proba: write predict(data, artifacts) in predict.py"
+            )
         return model.predict_proba(frame)
 
     def _checked(self, raw: Any, rows: int) -> np.ndarray:

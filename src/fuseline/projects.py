@@ -11,11 +11,12 @@ import hashlib
 import importlib.util
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -23,6 +24,7 @@ from fuseline.breaker import Policy
 from fuseline.errors import ProjectError, SettingsError
 from fuseline.records import Task
 
+_FOLDERS: set[Path] = set()  # that project files were loaded from: what was imported from them may be replaced
 ROW_ID = "row_id"  # names rows where the project has no id column: <batch name>:<row number>
 
 
@@ -188,22 +190,47 @@ def parse_config(document: Mapping[str, Any], where: str = "project.toml") -> Co
     try:
         config = msgspec.convert(dict(document), Config)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {error}") from error
+        raise SettingsError(f"{where}: {_wrong_value(document, error)}") from error
     _check_ranges(config, where)
     return config
+
+
+def _wrong_value(document: Mapping[str, Any], error: msgspec.ValidationError) -> str:
+    """What is wrong with a value, with the whole name of its key and, where they are few, the values it can have."""
+    said, kinds = str(error), {"sources": Source, "business": Bounds}
+    if "Invalid enum value" in said:
+        kind: Any = Config
+        for key in said.split("`")[1].removeprefix("$.").split("."):
+            kind = get_type_hints(kind)[key]
+        found = [v for t in (kind, *get_args(kind)) if get_origin(t) is Literal for v in get_args(t)]
+        return f"{said}; accepted are {', '.join(map(repr, found))}"
+    for key in (k for k in kinds if f"`$.{k}[...]" in said):  # msgspec does not say which one of them
+        for name, value in document[key].items():
+            try:
+                msgspec.convert(value, kinds[key])
+            except msgspec.ValidationError as inner:
+                return f"{key}.{name}: {inner}"
+    return said
 
 
 def _check_ranges(config: Config, where: str) -> None:
     ranges = [
         ("training.holdout", config.training.holdout, 0.05, 0.9),
+        ("training.seed", config.training.seed, 0, 2**32 - 1),
+        ("training.timeout_hours", config.training.timeout_hours, 0.01, 1e6),
         ("training.max_rows", config.training.max_rows, 50, 1e10),
         ("checks.max_rejected", config.checks.max_rejected, 0, 1),
         ("checks.max_duplicate_ids", config.checks.max_duplicate_ids, 0, 1),
         ("checks.mean_batches_between_false_halts", config.checks.mean_batches_between_false_halts, 1, 1e9),
         ("breaker.cool_down_hours", config.breaker.cool_down_hours, 0, 1e6),
+        ("breaker.max_cool_down_hours", config.breaker.max_cool_down_hours, 0, 1e6),
         ("breaker.trials", config.breaker.trials, 1, 1000),
         ("breaker.inconclusive_limit", config.breaker.inconclusive_limit, 1, 1000),
         ("labels.min_rows", config.labels.min_rows, 10, 1e10),
+        ("gate.margin", config.gate.margin, 0, 1e6),
+        ("checks.tolerance", config.checks.tolerance or 0.0, 0, 1e6),
+        ("checks.expected_rows", 1 if config.checks.expected_rows is None else config.checks.expected_rows, 1, 1e12),
+        ("schedule.every_hours", config.schedule.every_hours, 0.01, 1e6),
     ]
     for key, value, low, high in ranges:
         if not low <= value <= high:
@@ -255,15 +282,29 @@ def load_module(path: Path, project: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        with importable(path.parent):
+            spec.loader.exec_module(module)
     except Exception as error:  # a data scientist's file can fail in any way
         del sys.modules[name]
         raise ProjectError(f"{path.name} of project {project} cannot be imported: {describe(error, path)}") from error
-    finally:
-        sys.path.remove(str(path.parent))
     return module
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let the files of a folder be imported by name, in place of those that another project folder has by that name."""
+    folder = folder.absolute()
+    for path in folder.glob("*.py"):
+        origin = getattr(sys.modules.get(path.stem), "__file__", None)
+        if origin is not None and Path(origin).parent in _FOLDERS - {folder}:
+            del sys.modules[path.stem]
+    _FOLDERS.add(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def describe(error: BaseException, path: Path) -> str:
@@ -273,8 +314,8 @@ def describe(error: BaseException, path: Path) -> str:
         if Path(trace.tb_frame.f_code.co_filename).name == path.name:
             line = trace.tb_lineno
         trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno
+    if isinstance(error, SyntaxError) and error.lineno:
+        line = None  # its own text names the file and the line
     at = f" ({path.name}, line {line})" if line else ""
     return f"{type(error).__name__}: {error}{at}"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["pass", "warn", "halt", "inconclusive"]
+Level = Literal["warn", "halt", "inconclusive"]
 Fault = Literal["data", "model"]
 Mode = Literal["champion", "trial", "fallback"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -39,7 +40,7 @@ class Cause:
     bound: float | None = None
     harm: float | None = None
     fault: Fault = "data"
-    level: Literal["warn", "halt", "inconclusive"] = "halt"
+    level: Level = "halt"
 
 
 @dataclass(frozen=True)

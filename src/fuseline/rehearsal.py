@@ -1,6 +1,6 @@
 """A version loaded and run in a clean process before anybody depends on it: its golden rows must score the same.
 
-    python -m fuseline.rehearsal STORE PROJECT VERSION
+python -m fuseline.rehearsal STORE PROJECT VERSION
 """
 
 from __future__ import annotations
@@ -34,16 +34,19 @@ def rehearse(models: Models, version: str) -> str:
     return ""
 
 
-def in_clean_process(store: Store, models: Models, version: str) -> str:
+def in_clean_process(store: Store, models: Models, version: str, timeout: float = TIMEOUT_SECONDS) -> str:
     """The same in a process of its own; a store that lives in this process's memory is rehearsed here."""
     if store.url.startswith("memory://"):
         return rehearse(models, version)
     command = [sys.executable, "-m", "fuseline.rehearsal", store.url, models.project, version]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return f"it did not load and score {version} within {TIMEOUT_SECONDS} s in a clean process"
-    return "" if done.returncode == 0 else (done.stdout or done.stderr).strip()[-500:]
+        return f"it did not load and score {version} within {timeout:g} s in a clean process"
+    if done.returncode == 0:
+        return ""
+    said = (done.stdout or done.stderr).strip()[-500:]
+    return said or f"the clean process that loaded {version} ended with exit code {done.returncode} and said nothing"
 
 
 def main(store: str, project: str, version: str) -> int:

@@ -25,7 +25,6 @@ from fuseline.storage import Store
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     import pyarrow as pa
 
 REFERENCE_ROWS = 50_000
@@ -102,7 +101,7 @@ class Labelled:
         return self.hashes < int(self.holdout * 2**64)
 
     def part(self, *, held_out: bool, most: int | None = None) -> tuple[pa.Table, pa.Array]:
-        """The rows that are held out, or those that are not; at most the newest `most`."""
+        """The rows that are held out, or those that are not; at most `most`, chosen by the hash of their ids."""
         import numpy as np
         import pyarrow as pa
 
@@ -202,11 +201,13 @@ def classes_of(label: pa.Array, task: Task) -> tuple[str, ...]:
 
 
 def positive_of(config: Config, task: Task, classes: tuple[str, ...]) -> str:
-    """Of two classes, the one whose probability is the score: the one that is set, or the last. Raises SettingsError."""
+    """Of two classes, the one whose probability is the score: the set one, or the last. Raises SettingsError."""
     if task != "binary":
         return ""
     if len(classes) != 2:
-        raise DataError(f"task is binary, but the target {config.target!r} has {len(classes)} classes: {', '.join(classes)}")
+        raise DataError(
+            f"task is binary, but the target {config.target!r} has {len(classes)} classes: {', '.join(classes)}"
+        )
     if config.positive is None:
         return classes[-1]
     if config.positive not in classes:
@@ -229,7 +230,8 @@ def reference_table(features: pa.Table, label: pa.Array, scores: np.ndarray) -> 
 
 def labels_of(reference: pa.Table) -> np.ndarray:
     """The labels of a reference table, shape (rows,)."""
-    return reference.column(LABEL).combine_chunks().to_numpy(zero_copy_only=False)
+    found: np.ndarray = reference.column(LABEL).combine_chunks().to_numpy(zero_copy_only=False)
+    return found
 
 
 def scores_of(reference: pa.Table) -> np.ndarray:

@@ -37,16 +37,28 @@ class Settings:
         """Read the settings. Raises SettingsError naming the variable that is wrong."""
         env = os.environ if environment is None else environment
         return cls(
-            store=env.get("FUSELINE_STORE", cls.store),
-            projects=Path(env.get("FUSELINE_PROJECTS", str(cls.projects))),
+            store=env.get("FUSELINE_STORE") or cls.store,
+            projects=Path(env.get("FUSELINE_PROJECTS") or cls.projects),
             now=_time(env.get("FUSELINE_NOW")),
             user=env.get("FUSELINE_USER") or _system_user(),
             faults=env.get("FUSELINE_FAULTS", cls.faults),
-            shards=_positive("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS", str(cls.shards))),
+            shards=_positive("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS") or str(cls.shards)),
         )
 
-    def metaflow(self) -> dict[str, str]:
-        """The variables that Metaflow needs to keep its own records beside the store; the user's own come first."""
+    def environment(self) -> dict[str, str]:
+        """The variables by which a process of its own, a flow's run, gets these settings."""
+        mine = {
+            "FUSELINE_STORE": self.store,
+            "FUSELINE_PROJECTS": str(self.projects),
+            "FUSELINE_NOW": self.now or "",
+            "FUSELINE_USER": self.user,
+            "FUSELINE_FAULTS": self.faults,
+            "FUSELINE_SHARDS": str(self.shards),
+        }
+        return {**os.environ, **mine, **self._metaflow()}
+
+    def _metaflow(self) -> dict[str, str]:
+        """What Metaflow needs to keep its own records beside the store; the user's own variables come first."""
         user = "fuseline" if self.user in ("root", "unknown") else self.user  # Metaflow refuses to run as root
         wanted = {"METAFLOW_USER": user, "METAFLOW_DEFAULT_METADATA": "local"}
         if self.store.startswith("s3://"):
@@ -84,7 +96,7 @@ def parse_time(text: str, where: str) -> str:
 
 
 def _positive(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise SettingsError(f"{name} must be a whole number of 1 or more, not {text!r}")
     return int(text)
 

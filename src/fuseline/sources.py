@@ -75,5 +75,3 @@ def read(store: Store, project: Project, kept: Mapping[str, str]) -> list[tuple[
             with store.local(kept[name]) as path:
                 found.append((tables.read_table(path), source.join))
     return found
-
-

@@ -81,7 +81,13 @@ class Retrain:
 
 @dataclass(frozen=True)
 class State:
-    """A project at one entry of its ledger."""
+    """A project at one entry of its ledger.
+
+    Attributes:
+        tenures: who was champion since when.
+        labels: label file to the digest of what was read of it.
+        tripped: the last entry that opened the breaker: what was started before it is not published after it.
+    """
 
     seq: int = 0
     at: str = ""
@@ -92,6 +98,7 @@ class State:
     batches: Mapping[str, Batch] = field(default_factory=dict)
     retrain: Retrain | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    tripped: int = 0
 
     def with_status(self, *statuses: BatchStatus) -> dict[str, Batch]:
         """The batches in any of these statuses, in the order of their entries."""
@@ -114,7 +121,9 @@ class State:
         """The state after one more entry; entries must come without gaps."""
         if entry.seq != self.seq + 1:
             raise ValueError(f"entry {entry.seq} does not follow entry {self.seq}")
-        return replace(self._after(entry), seq=entry.seq, at=entry.at)
+        event = entry.event
+        tripped = entry.seq if getattr(event, "trip", None) is not None else self.tripped
+        return replace(self._after(entry), seq=entry.seq, at=entry.at, tripped=tripped)
 
     def _after(self, entry: r.Entry) -> State:
         match entry.event:
@@ -168,7 +177,7 @@ class State:
             champion=event.version,
             versions=versions,
             tenures=(*self.tenures, Tenure(entry.seq, entry.at, event.version)),
-            breaker=self.breaker.half_open(entry.at, f"new champion {event.version}"),
+            breaker=self.breaker.half_open(entry.at, f"new champion {event.version}").untried(),
             retrain=None if event.how == "gate" else self.retrain,
         )
 

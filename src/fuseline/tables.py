@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fuseline.casts import plain, text_ids, to_kind
+from fuseline.casts import plain, to_kind
 from fuseline.errors import DataError, Unreadable
 from fuseline.frames import predictions_frame, to_frame
 from fuseline.joins import join_source
@@ -250,14 +250,11 @@ def _inferred(text: pa.Array, numbers: bool) -> pa.Array:
 
 
 def _stacked(arrays: list[pa.Array]) -> pa.Array:
-    """Arrays of one column below each other; where their types do not go together, as text."""
+    """Arrays of one column below each other, in the type that holds them all."""
     import pyarrow as pa
 
-    try:
-        whole = pa.concat_tables([pa.table({"x": a}) for a in arrays], promote_options="permissive").column("x")
-        return pa.concat_arrays(whole.unify_dictionaries().chunks)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.concat_arrays([text_ids(a) for a in arrays])
+    whole = pa.concat_tables([pa.table({"x": a}) for a in arrays], promote_options="permissive")
+    return pa.concat_arrays(whole.column("x").chunks)
 
 
 def _is_string(type: pa.DataType) -> bool:
@@ -282,8 +279,10 @@ def _opened(path: Path, text: Collection[str] = ()) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     try:
-        there = set(pq.read_schema(path).names) if text else set()
-        with pq.ParquetFile(path, read_dictionary=[n for n in text if n in there]) as file:
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        leaves = [f.name for f in schema if f.name in text and _is_string(f.type)]  # others cannot be asked for
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=leaves) as file:
             twice = sorted({n for n in file.schema_arrow.names if file.schema_arrow.names.count(n) > 1})
             if twice:
                 raise Unreadable(f"{path.name} names a column twice: {', '.join(twice)}. Give each its own name")

@@ -13,7 +13,7 @@ from fuseline import artifacts as blobs
 from fuseline import gate, performance, sources, tables
 from fuseline.batches import Batches
 from fuseline.contract import Contract, learn
-from fuseline.errors import ArtifactError, DataError, ModelFault, ProjectError
+from fuseline.errors import ArtifactError, DataError, ModelFault, ProjectError, SettingsError
 from fuseline.gate import Decision
 from fuseline.ledger import Ledger
 from fuseline.models import (
@@ -100,7 +100,7 @@ class Training:
         task = task_of(rows.label, self.project.config.task)
         table, label = rows.part(held_out=False)
         made = call_train(self.project, tables.to_frame(table, rows.contract), label.to_pandas())
-        files = {f"artifacts/{name}.joblib": blobs.dump(value) for name, value in made.items()}
+        files = {f"artifacts/{name}.joblib": _dumped(name, value) for name, value in made.items()}
         files |= {f"code/{name}": data for name, data in self.project.code().items()}
         return Fitted(task, classes_of(rows.label, task), tuple(made), self.models.save(plan.version, files))
 
@@ -197,9 +197,11 @@ class Training:
         reference = challenger.table(REFERENCE)
         try:
             theirs = self.models.open(champion)
+            if (theirs.manifest.task, theirs.manifest.order) != (manifest.task, manifest.order):
+                return None  # its scores are of something else
             data = tables.to_frame(reference.select(theirs.contract.names), theirs.contract)
             old = theirs.predictor.scores(data)
-        except (ArtifactError, ProjectError, KeyError):
+        except (ArtifactError, ProjectError, SettingsError, KeyError):
             return None  # a champion that cannot score these rows cannot hold a challenger back
         truth = labels_of(reference)
         return performance.paired(manifest.task, truth, scores_of(reference), old, manifest.order)
@@ -223,6 +225,16 @@ def call_train(project: Project, data: pd.DataFrame, target: pd.Series) -> dict[
             f"'model'; it returned {'a dict with ' + ', '.join(made) if len(made) > 1 else 'nothing that predicts'}"
         )
     return made
+
+
+def _dumped(name: str, value: Any) -> bytes:
+    try:
+        return blobs.dump(value)
+    except Exception as error:  # pickling runs foreign code and can fail in any way
+        raise ModelFault(
+            f"what train in train.py returned as {name!r} cannot be stored: {type(error).__name__}: {error}. "
+            "Return objects of classes and functions that a file defines at its top, no lambdas and no open files"
+        ) from error
 
 
 def _train_of(project: Project) -> tuple[Callable[..., Any], Path]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def test_commas_in_quoted_text_do_not_make_a_delimiter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", ["^", "~", ":"])
 def test_a_strange_delimiter_is_unreadable(tmp_path: Path, mark: str) -> None:
     path = text_file(tmp_path / "x.csv", f"id{mark}price\n1{mark}2\n3{mark}4\n")
-    with pytest.raises(Unreadable, match="separated by .*comma, semicolon, tab"):
+    with pytest.raises(Unreadable, match=r"separated by .*comma, semicolon, tab"):
         tables.describe(path)
 
 
@@ -290,6 +291,10 @@ def test_too_many_ragged_lines_are_unreadable(tmp_path: Path) -> None:
         tables.count_rows(path)
 
 
+def note(rows: list[int], batch: pa.RecordBatch) -> None:
+    rows += batch.column("row").to_pylist()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 7))
 def test_every_line_is_good_or_bad_and_keeps_its_number(
@@ -302,9 +307,7 @@ def test_every_line_is_good_or_bad_and_keeps_its_number(
         if suffix == ".jsonl" and not any(good):
             continue
         found: list[int] = []
-        for first, batch in tables.read(
-            path, chunk_rows=chunk, bad=lambda b, bad=bad: bad.extend(b["row"].to_pylist())
-        ):  # type: ignore[misc]
+        for first, batch in tables.read(path, chunk_rows=chunk, bad=partial(note, bad)):
             assert batch.column("a").to_pylist() == [str(i) for i in range(first, first + batch.num_rows)]
             assert batch.num_rows <= chunk
             found += range(first, first + batch.num_rows)
@@ -315,7 +318,7 @@ def test_every_line_is_good_or_bad_and_keeps_its_number(
 
 def test_another_encoding_far_into_the_file_is_unreadable(tmp_path: Path) -> None:
     path = text_file(tmp_path / "x.csv", b"id,name\n" + b"1,Muller\n" * 20_000 + b"2,M\xfcller\n")
-    with pytest.raises(Unreadable, match="not UTF-8.*iconv"):
+    with pytest.raises(Unreadable, match=r"not UTF-8.*iconv"):
         tables.read_table(path)
 
 
@@ -330,7 +333,8 @@ def test_a_character_cut_at_the_end_of_the_head_is_no_other_encoding(tmp_path: P
     [
         ("a,b\n", "no rows"),
         ("\n\n \n", "empty"),
-        ('a,b\n"' + "x,1\n" * 1_200_000, "longer than 4 MB"),
+        ("a,b\n" + "x" * 9_000_000 + ",1\n", "longer than 4 MB"),
+        ('"a,b\n1,2\n', "first line that never ends"),
     ],
 )
 def test_a_csv_file_that_makes_no_sense_is_unreadable(tmp_path: Path, text: str, message: str) -> None:
@@ -369,6 +373,24 @@ def test_numbers_and_words_in_different_chunks_are_text(tmp_path: Path) -> None:
     assert tables.read_table(objects(tmp_path / "x.jsonl", *rows, {"a": "x"}))["a"].to_pylist()[-2:] == ["65535", "x"]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, [2]], ["1", "[2]"]),
+        ([True, 2], ["true", "2"]),
+        ([1, 2.5], [1.0, 2.5]),
+        ([None, {"k": 1}], [None, {"k": 1}]),
+    ],
+)
+def test_columns_that_change_between_chunks_lose_nothing(
+    tmp_path: Path, values: list[Any], expected: list[Any]
+) -> None:
+    path = objects(tmp_path / "x.jsonl", *({"a": value, "n": 1} for value in values))
+    found = [b["a"].to_pylist()[0] for _, b in tables.read(path, chunk_rows=1)]
+    assert found == expected if isinstance(expected[0], str) else found == values
+    assert tables.read_table(path)["a"].to_pylist() == expected
+
+
 def test_text_that_looks_like_a_time_stays_text_in_a_text_column(tmp_path: Path) -> None:
     path = objects(tmp_path / "x.jsonl", {"a": "2026-01-01 00:00:00", "n": 7}, {"a": "2026-01-02 00:00:00", "n": 8})
     found = whole(path, text=["a", "n"])
@@ -381,18 +403,30 @@ def test_text_in_json_never_becomes_a_number(tmp_path: Path) -> None:
     assert tables.read_table(path).to_pydict() == {"a": ["12"], "b": ["true"]}
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", "7", '{"a": 1} {"a": 2}', "nonsense", "[" * 20_000])
+@pytest.mark.parametrize("line", ["{", "[1]", "7", '{"a": 1} {"a": 2}', "nonsense", "[" * 20_000, "null"])
 def test_a_line_that_is_no_object_is_handed_over(tmp_path: Path, line: str) -> None:
     bad, good = ragged_rows(objects(tmp_path / "x.jsonl", {"a": 1}, line, "", {"a": 2}))
     assert list(bad) == [1]
     assert good == [(0, [1]), (2, [2])]
 
 
+def test_lists_that_begin_with_null_are_read(tmp_path: Path) -> None:
+    rows = [{"a": [None, 1]}, {"a": [None, None, 2]}]
+    assert whole(objects(tmp_path / "x.jsonl", *rows)).to_pylist() == rows
+
+
+@pytest.mark.parametrize("line", ["null", "null {}", "[null]"])
+def test_a_first_line_that_is_null_is_no_crash(tmp_path: Path, line: str) -> None:
+    path = objects(tmp_path / "x.jsonl", line, {"a": 1})
+    if line.startswith("["):
+        with pytest.raises(Unreadable, match="one JSON array"):
+            ragged_rows(path)
+    else:
+        assert list(ragged_rows(path)[0]) == [0]
+
+
 def test_odd_json_is_read(tmp_path: Path) -> None:
-    odd = [
-        '{"a": NaN, "b": 12345678901234567890123, "c": [1], "d": {"x": 1}}',
-        '{"a": 1, "a": 2, "c": ["x"], "d": null}',
-    ]
+    odd = ['{"a": NaN, "b": 12345678901234567890123, "c": [1], "d": {"x": 1}}', '{"a": 1, "a": 2, "c": ["x"]}']
     found = whole(objects(tmp_path / "x.jsonl", *odd))
     assert found["a"].to_pylist()[1] == 2
     assert found.column_names == ["a", "b", "c", "d"]
@@ -449,7 +483,7 @@ def test_types_are_decided_by_all_values(values: list[str | None], type: pa.Data
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(1, 5))
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(1, 5))
 def test_joined_parts_have_the_same_bytes_however_row_groups_were_spread(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], files: int
 ) -> None:
@@ -542,9 +576,8 @@ def test_a_batch_stays_a_batch_and_keys_of_other_types_meet_as_text() -> None:
 
 def test_a_dictionary_on_the_right_is_looked_up() -> None:
     right = pa.table({"hotel": pa.array(["h1", "h2"]).dictionary_encode(), "v": [1, 2]})
-    assert tables.join_source(pa.table({"hotel": pa.array(["h2"]).dictionary_encode()}), right, "hotel")[
-        "v"
-    ].to_pylist() == [2]
+    rows = pa.table({"hotel": pa.array(["h2"]).dictionary_encode()})
+    assert tables.join_source(rows, right, "hotel")["v"].to_pylist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -606,3 +639,27 @@ def test_features_and_predictions_stand_side_by_side(frame: pd.DataFrame) -> Non
     assert list(found.columns) == ["text", "flag", "when", "score", "number"]
     assert found["number"].tolist() == [0, 0, 0]
     assert list(frame.columns) == ["text", "number", "flag", "when"]
+
+
+# ── for all files ───────────────────────────────────────────────────────────────────────────────
+
+SNIPPETS = ["a", ",", ";", "\n", '"', "1", " ", "\r\n", '{"a": 1}', "{", "é", "[", "null", "\t", "PAR1"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(tables.FORMATS),
+    st.binary(max_size=40) | st.lists(st.sampled_from(SNIPPETS), max_size=12).map(lambda s: "".join(s).encode()),
+)
+def test_any_bytes_are_read_or_unreadable(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
+) -> None:
+    path = text_file(tmp_path_factory.getbasetemp() / f"any{suffix}", content)
+    bad: list[int] = []
+    try:
+        rows = tables.count_rows(path)
+        seen = sum(batch.num_rows for _, batch in tables.read(path, bad=partial(note, bad)))
+        assert seen + len(bad) == rows
+        tables.read_table(path)
+    except Unreadable as error:
+        assert path.name in str(error)

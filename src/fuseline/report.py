@@ -1,0 +1,266 @@
+"""The pages of a project: a dashboard and one page for each batch, made from the ledger alone.
+
+They are views: they can be thrown away and made again at any time, and nothing reads them but people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fuseline import charts, narrative
+from fuseline import records as r
+from fuseline.errors import NotFound
+from fuseline.ledger import Ledger
+from fuseline.narrative import mentioned
+from fuseline.state import State, fold
+from fuseline.storage import Store
+
+if TYPE_CHECKING:
+    from fuseline.bootstrap import Line
+
+SHOWN = 60  # outcomes on the timeline, in the charts and in the table
+MARGIN = 200  # entries before the last ones that are looked at again, in case two writers overtook each other
+WRITTEN = re.compile(rb'<meta name="fuseline" content="(\d+) ([0-9a-f]+)">')
+Metrics = Mapping[str, Mapping[str, float]]  # version -> metric -> value on held-out rows
+METRIC_OF = {"binary": "auc", "multiclass": "auc_ovr", "regression": "rmse"}
+
+
+@dataclass(frozen=True)
+class ProjectFacts:
+    """What the pages say of a project that its ledger does not know.
+
+    Attributes:
+        target: the column that is predicted.
+        metric: `auc`, `auc_ovr` or `rmse`.
+        tolerance: loss of the metric that halts, as `harm` is counted: AUC, or the share of RMSE.
+        every_hours: how often a batch is expected.
+    """
+
+    target: str
+    metric: str
+    tolerance: float
+    every_hours: float
+
+
+def pages(
+    project: str, config_line: ProjectFacts | None, state: State, entries: Sequence[r.Entry], now: str
+) -> dict[str, bytes]:
+    """All pages of a project by their path: `index.html`, and `batches/<batch>.html` of each batch with an outcome.
+
+    Args:
+        state: what `entries` add up to.
+        entries: the whole ledger, from its first entry on.
+        now: the time of making them, ISO 8601.
+    """
+    made = {"index.html": _index(project, config_line, state, entries, now)}
+    trained = _trained(entries)
+    for batch, told in _told(entries).items():
+        made[f"batches/{batch}.html"] = _batch_page(project, config_line, state, batch, told, trained)
+    return made
+
+
+def write(store: Store, project: str, ledger: Ledger, now: str, facts: ProjectFacts | None = None) -> list[str]:
+    """Make the pages again under `<project>/reports/`; of the batches only those that something happened to.
+
+    The dashboard is written last and says up to which entry the pages are made, so that the next call makes good
+    what a call that was cut off left undone.
+
+    Returns:
+        The keys that were written.
+    """
+    entries = list(ledger.entries())
+    state = fold(entries)
+    folder = f"{project}/reports/"
+    after = _made_up_to(store, f"{folder}index.html", facts) - MARGIN
+    there = {item.key for item in store.list(f"{folder}batches/")}
+    trained, written = _trained(entries), []
+    for batch, told in _told(entries).items():
+        key = f"{folder}batches/{batch}.html"
+        if told[-1].seq > after or key not in there:
+            store.put(key, _batch_page(project, facts, state, batch, told, trained))
+            written.append(key)
+    store.put(f"{folder}index.html", _index(project, facts, state, entries, now))
+    return [*written, f"{folder}index.html"]
+
+
+def refresh(line: Line) -> list[str]:
+    """Make the pages of a line's project again, with what its settings and its champion's manifest add."""
+    config, champion = line.project.config, line.ledger.state().champion
+    task = config.task if champion is None else line.models.manifest(champion).task
+    facts = None
+    if task is not None:
+        facts = ProjectFacts(config.target, METRIC_OF[task], config.tolerance(task), config.schedule.every_hours)
+    return write(line.store, line.project.name, line.ledger, line.settings.clock(), facts)
+
+
+def _told(entries: Sequence[r.Entry]) -> dict[str, list[r.Entry]]:
+    """The entries that speak of each batch with an outcome."""
+    told: dict[str, list[r.Entry]] = {}
+    for entry in entries:
+        for batch in mentioned(entry.event):
+            told.setdefault(batch, []).append(entry)
+    return {b: es for b, es in told.items() if any(isinstance(e.event, r.Published | r.Quarantined) for e in es)}
+
+
+def _trained(entries: Sequence[r.Entry]) -> Metrics:
+    """The metrics of each version on held-out rows."""
+    return {e.event.version: e.event.metrics for e in entries if isinstance(e.event, r.Registered)}
+
+
+def _made_up_to(store: Store, key: str, facts: ProjectFacts | None) -> int:
+    """Up to which entry the pages were made with these templates and facts; 0 where none were."""
+    try:
+        found = WRITTEN.search(store.get(key))
+    except NotFound:
+        return 0
+    return int(found[1]) if found and found[2].decode() == _look(facts) else 0
+
+
+# ── what the dashboard shows ─────────────────────────────────────────────────────────────────────
+
+
+def _index(project: str, facts: ProjectFacts | None, state: State, entries: Sequence[r.Entry], now: str) -> bytes:
+    line = list(narrative.timeline(state, entries))
+    outcomes = [step for step in line if isinstance(step, narrative.Outcome)]
+    if len(outcomes) > SHOWN:
+        line = line[line.index(outcomes[-SHOWN]) :]
+    newest = [o for o in reversed(outcomes) if o.newest]
+    quarantined = state.with_status("quarantined")
+    last = next((o for o in reversed(outcomes) if o.published), None)
+    versions = narrative.versions(state, entries)
+    return _render(
+        "index.html",
+        facts,
+        project=project,
+        state=state,
+        now=now,
+        last=last,
+        age=narrative.hours_between(last.entry.at, now) if last else None,
+        tally={s: len(state.with_status(s)) for s in ("published", "quarantined")},
+        waiting=state.with_status("started", "waiting"),
+        champion=next((v for v in versions if v.name == state.champion), None),
+        timeline=line,
+        newest=newest[:SHOWN],
+        quarantine=[o for o in newest if o.event.batch in quarantined],
+        versions=versions[:12],
+        recent=entries[:-16:-1],
+        **_charts(facts, outcomes[-SHOWN:], entries),
+    )
+
+
+def _charts(
+    facts: ProjectFacts | None, outcomes: Sequence[narrative.Outcome], entries: Sequence[r.Entry]
+) -> dict[str, Markup]:
+    """The SVG of each chart by its name; empty where there is nothing to draw."""
+    if not outcomes:
+        return dict.fromkeys(("metric_chart", "harm_chart", "rows_chart"), Markup())
+    ends = narrative.day(outcomes[0].entry.at), narrative.day(outcomes[-1].entry.at)
+    measured = {m.batch: m for e in entries if isinstance(e.event, r.Labelled) for m in e.event.batches}
+    trained = _trained(entries)
+    readings = [_reading(facts, o, measured.get(o.event.batch), trained) for o in outcomes]
+    drawn = {"metric_chart": "", "harm_chart": "", "rows_chart": ""}
+    if any(reading.value is not None for reading in readings):
+        drawn["metric_chart"] = charts.metric_chart("Realised metric", readings, ends)
+    harms, rows = [], []
+    for o in outcomes:
+        harm, e = o.event.assessment.harm, o.event
+        said = "harm is unknown" if harm is None else f"estimated harm {narrative.number(harm)}"
+        harms.append(charts.Bar(f"{o.known.name}: {said}", harm, kind=e.assessment.verdict))
+        title = f"{o.known.name}: {narrative.count(e.rows, 'row')} scored, {e.rejected:,} rejected"
+        rows.append(charts.Bar(title, e.rows, e.rejected))
+    drawn["harm_chart"] = charts.bar_chart(
+        "Estimated harm of each batch", harms, ends, facts.tolerance if facts else None
+    )
+    drawn["rows_chart"] = charts.bar_chart("Rows of each batch, rejected ones on top", rows, ends)
+    return {name: Markup(svg) for name, svg in drawn.items()}
+
+
+def _reading(
+    facts: ProjectFacts | None, o: narrative.Outcome, measured: r.BatchMeasured | None, trained: Metrics
+) -> charts.Reading:
+    """What the labels said of a published batch, against its version's metric on held-out rows."""
+    version = o.event.version or ""
+    name = next((m for m in narrative.METRICS if m in trained.get(version, {})), None)
+    reference = trained[version][name] if name else None
+    limit = None
+    if facts and reference is not None:
+        limit = reference * (1 + facts.tolerance) if name == "rmse" else reference - facts.tolerance
+    if measured is None or measured.value is None or not (o.newest and o.published):
+        return charts.Reading(o.known.name, version, None, None, reference, limit)
+    said = f"{narrative.metric(measured.value)} ± {narrative.metric(measured.se)} on {measured.rows:,} labelled rows"
+    return charts.Reading(f"{o.known.name}: {said}", version, measured.value, measured.se, reference, limit)
+
+
+# ── the page of a batch ──────────────────────────────────────────────────────────────────────────
+
+
+def _batch_page(
+    project: str, facts: ProjectFacts | None, state: State, batch: str, told: Sequence[r.Entry], trained: Metrics
+) -> bytes:
+    settled, event = next((e, e.event) for e in reversed(told) if isinstance(e.event, r.Published | r.Quarantined))
+    labels = [(e, m) for e in told if isinstance(e.event, r.Labelled) for m in e.event.batches if m.batch == batch]
+    checks = sorted(event.assessment.checks, key=lambda c: (not c.fired, -_ratio(c)))
+    return _render(
+        "batch.html",
+        facts,
+        project=project,
+        state=state,
+        batch=batch,
+        known=state.batches[batch],
+        event=event,
+        published=isinstance(event, r.Published),
+        checks=checks,
+        bounds={(c.name, c.at_least): c.bound for c in checks},
+        labels=labels[-1] if labels else None,
+        trained=trained.get(event.version or "", {}),
+        settled=settled,
+        history=told,
+    )
+
+
+def _ratio(check: r.Check) -> float:
+    """How close a figure is to its bound, to sort by."""
+    if not check.observed or not check.bound:
+        return 0.0
+    return check.bound / check.observed if check.at_least else check.observed / check.bound
+
+
+# ── rendering ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _render(template: str, facts: ProjectFacts | None, **said: object) -> bytes:
+    page = _environment().get_template(template).render(facts=facts, look=_look(facts), **said)
+    return page.encode()
+
+
+@lru_cache
+def _look(facts: ProjectFacts | None) -> str:
+    """A digest of all that shapes a page besides the ledger."""
+    sources = sorted(files("fuseline").joinpath("templates").iterdir(), key=lambda p: p.name)
+    text = "".join(p.read_text("utf-8") for p in sources if p.is_file())
+    return hashlib.sha256(f"{asdict(facts) if facts else None}{text}".encode()).hexdigest()[:12]
+
+
+@lru_cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fuseline"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    for said in ("number", "metric", "moment", "day", "sentence", "count", "duration", "metrics_said", "hours_between"):
+        environment.filters[said] = getattr(narrative, said)
+    environment.globals["METRICS"] = narrative.METRICS
+    environment.globals["ratio_bar"] = lambda check: Markup(charts.ratio_bar(check.observed, check.bound, check.fired))
+    return environment

@@ -1,0 +1,318 @@
+"""A store in an S3 bucket. The only module that imports boto3, at the first call."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fuseline.errors import AlreadyExists, NotFound, NotWritten, SettingsError, StoreError, UnknownOutcome
+from fuseline.storage import Listed, check_key, check_prefix, check_readable
+
+
+class S3Store:
+    """A store in a bucket of AWS S3 or of a server that speaks its language.
+
+    The client is made at the first call from boto3's own variables and profiles (AWS_PROFILE, AWS_REGION,
+    AWS_ENDPOINT_URL_S3 and so on). Servers other than AWS are addressed by path, unless the profile sets
+    `s3.addressing_style`.
+
+    `put`, `upload` and `copy` overwrite, so boto3 may repeat them by itself. `create` must not be repeated
+    blindly: if the reply to the first attempt is lost, the second is told 412 because of our own object, and a
+    write that happened would be reported as one that did not. So `create` has a client without retries, and a
+    lost reply is an UnknownOutcome.
+
+    Args:
+        bucket: its name; it must exist.
+        prefix: put before every key, with a slash; may be empty.
+        client: a boto3 client to use for everything instead; its retries must be off (`total_max_attempts` 1).
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", client: Any = None) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._clients = {} if client is None else {True: client, False: client}
+        self._session: Any = None
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises NotFound."""
+        where = self._where(key)
+        with self._asking(f"{key!r} cannot be read"):
+            # closing: the body's own `with` hands out the raw stream, whose reads check neither length nor checksum
+            with closing(self._client().get_object(**where)["Body"]) as body:
+                data: bytes = body.read()
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, over another one if there is one. Raises NotWritten or UnknownOutcome."""
+        where = self._where(key)
+        with self._asking(f"{key!r} was not written", write=True):
+            self._client().put_object(**where, Body=data)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write the object if the key is free. Raises AlreadyExists, NotWritten or UnknownOutcome."""
+        where = self._where(key)
+        for wait in (0.1, 0.2, 0.4, 0.8, 0.0):
+            with self._asking(f"{key!r} was not written", write=True):
+                if self._create_once(where, data):
+                    return
+            time.sleep(wait)
+        raise NotWritten(
+            f"{key!r} was not written in {self.url}: the server answered 409 five times, because others write "
+            "or delete the same key just now; nothing was written, so run it again"
+        )
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object. Asks by a listing, because a HEAD cannot tell a missing bucket."""
+        full = self._where(key)["Key"]
+        with self._asking(f"{key!r} cannot be looked up"):
+            found = self._client().list_objects_v2(Bucket=self.bucket, Prefix=full, MaxKeys=1)
+        return any(item["Key"] == full for item in found.get("Contents", ()))
+
+    def delete(self, key: str) -> None:
+        """Remove the object; no error if there is none."""
+        where = self._where(key)
+        with self._asking(f"{key!r} was not deleted", write=True):
+            self._client().delete_object(**where)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object whose key starts with `prefix`, sorted by key, a thousand for each request."""
+        start = self._full("")
+        full = start + check_prefix(prefix)
+        with self._asking(f"{prefix!r} cannot be listed"):
+            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full)
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    if not item["Key"].endswith("/"):  # consoles make empty objects to show folders
+                        yield Listed(item["Key"].removeprefix(start), item["Size"])
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a whole local file, in parts where it is large. Raises NotWritten or UnknownOutcome."""
+        where = self._where(key)
+        check_readable(path)
+        with self._asking(f"{key!r} was not written", write=True):
+            self._client().upload_file(str(path), **where)
+
+    def delete_if(self, key: str, digest: str) -> bool:
+        """Remove the object if its bytes have this SHA-256, and it is still the one that was looked at (its ETag)."""
+        where = self._where(key)
+        total = hashlib.sha256()
+        try:
+            with self._asking(f"{key!r} was not deleted", write=True):
+                found = self._client().get_object(**where)
+                with found["Body"] as body:
+                    for piece in body.iter_chunks(1 << 20):
+                        total.update(piece)
+        except NotFound:
+            return True
+        if total.hexdigest() != digest:
+            return False
+        with self._asking(f"{key!r} was not deleted", write=True):
+            return self._delete_same(where, found["ETag"])
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy inside the bucket, without the bytes passing through here. Raises NotFound if there is no source."""
+        origin, where = self._where(source), self._where(target)
+        with self._named(source), self._asking(f"{source!r} was not copied to {target!r}", write=True, reads=True):
+            self._client().copy(origin, **where)
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        """A temporary download, removed at exit. Raises NotFound."""
+        where = self._where(key)
+        with tempfile.TemporaryDirectory(prefix="fuseline-") as folder:
+            path = Path(folder) / key.rpartition("/")[2]
+            with self._named(key), self._asking(f"{key!r} cannot be downloaded"):
+                try:
+                    self._client().download_file(Filename=str(path), **where)
+                except OSError as error:
+                    raise StoreError(
+                        f"{key!r} in {self.url} cannot be downloaded to {folder}: {error.strerror or error}; make "
+                        "room there, or set TMPDIR to another folder"
+                    ) from error
+            yield path
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+
+    def _create_once(self, where: dict[str, str], data: bytes) -> bool:
+        """Whether it was written; False if the server wants it tried again. Raises AlreadyExists."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client(retries=False).put_object(**where, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if _status(error) == 412:
+                raise AlreadyExists(f"s3://{self.bucket}/{where['Key']} already exists; nothing was written") from error
+            if _code(error) in ("ConditionalRequestConflict", "OperationAborted", "409"):
+                return False
+            raise
+        return True
+
+    def _delete_same(self, where: dict[str, str], etag: str) -> bool:
+        """Delete the object of this ETag; a server without conditional deletes (501) deletes what is there."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client().delete_object(**where, IfMatch=etag)
+        except ClientError as error:
+            if _status(error) == 412:
+                return False
+            if _status(error) != 501:
+                raise
+            self._client().delete_object(**where)
+        return True
+
+    def _full(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _where(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._full(check_key(key))}
+
+    def _client(self, retries: bool = True) -> Any:
+        with self._lock:
+            if retries not in self._clients:
+                # A session of our own, because the default one is not safe in threads; and one only, because it
+                # takes 50 ms to make its first client and 3 ms for each that follows.
+                self._session = self._session or _make_session()
+                self._clients[retries] = _make_client(self._session, retries)
+            return self._clients[retries]
+
+    @contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        """Tell a missing bucket from a missing object: transfers ask by HEAD, whose 404 says neither."""
+        try:
+            yield
+        except NotFound:
+            self.exists(key)  # raises StoreError where it is the bucket that is missing
+            raise
+
+    @contextmanager
+    def _asking(self, failed: str, write: bool = False, reads: bool = False) -> Iterator[None]:
+        """Turn what boto3 raises into the errors of a Store; a write that also reads can miss its source."""
+        try:
+            yield
+        except _boto_errors() as error:
+            cause = _cause(error)
+            kind = _kind(cause, write, may_miss=reads or not write)
+            advice = _advice(cause, self.bucket)
+            if kind is UnknownOutcome:
+                failed = failed.replace("was not", "may or may not have been")
+            raise kind(f"{failed} in {self.url}: {cause}; {advice}") from error
+
+
+def _make_session() -> Any:
+    import boto3.session
+
+    return boto3.session.Session()
+
+
+def _make_client(session: Any, retries: bool) -> Any:
+    from botocore.config import Config
+
+    tries: dict[str, Any] = {"mode": "standard"} if retries else {"mode": "standard", "total_max_attempts": 1}
+    config = Config(retries=tries, connect_timeout=10, read_timeout=60, max_pool_connections=32)
+    try:
+        client = session.client("s3", config=config)
+    except ValueError as error:
+        raise SettingsError(
+            f"no S3 client can be made: {error}. AWS_ENDPOINT_URL_S3 must look like http://localhost:4566, and "
+            "AWS_REGION like eu-central-1"
+        ) from error
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    if "amazonaws.com" in host or "addressing_style" in (client.meta.config.s3 or {}):
+        return client
+    client.close()
+    return session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+
+
+# ── what went wrong ──────────────────────────────────────────────────────────────────────────────
+
+
+def _boto_errors() -> tuple[type[Exception], ...]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ClientError, Boto3Error, ResponseParserError, OSError
+
+
+def _cause(error: Exception) -> BaseException:
+    """What happened: boto3's transfers raise an error of their own about the one that says why."""
+    from boto3.exceptions import Boto3Error
+
+    return error.__context__ or error if isinstance(error, Boto3Error) else error
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _kind(error: BaseException, write: bool) -> type[StoreError]:
+    """Which of our errors it is. A write is only called NotWritten if no server can have done it."""
+    from botocore.exceptions import ClientError, HTTPClientError, SSLError
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, ClientError):
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):  # a HEAD has no body to name the code
+            return NotFound
+        unknown = _status(error) >= 500 and _status(error) != 501  # 501: the server does not know this request
+    else:
+        # Sent, and then no reply or one that makes no sense. Every other failure comes before the sending:
+        # no credentials, no such host, connection refused.
+        unknown = isinstance(error, (HTTPClientError, SSLError, ResponseParserError))
+    if not write:
+        return StoreError
+    return UnknownOutcome if unknown else NotWritten
+
+
+def _advice(error: BaseException, bucket: str) -> str:
+    """What to do about it."""
+    from botocore import exceptions as known
+
+    if isinstance(error, known.ClientError):
+        return _ADVICE_S3.get(error.response["Error"]["Code"], _by_status(_status(error))).format(bucket=bucket)
+    if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError, known.CredentialRetrievalError)):
+        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run under a role"
+    if isinstance(error, known.ProfileNotFound):
+        return "set AWS_PROFILE to a profile of ~/.aws/config, or unset it"
+    if isinstance(error, known.ParamValidationError):
+        return "check the name of the bucket in FUSELINE_STORE"
+    if isinstance(error, known.SSLError):
+        return "check the certificate, and AWS_CA_BUNDLE if the server has one of its own"
+    if isinstance(error, (known.ConnectionError, known.HTTPClientError)):
+        return "check that the server runs, the network, and AWS_ENDPOINT_URL_S3"
+    if isinstance(error, OSError):
+        return "check the disk of the temporary folder (TMPDIR)"
+    return "check that AWS_ENDPOINT_URL_S3 is the address of an S3 server"
+
+
+_ADVICE_S3 = {
+    "NoSuchBucket": "make the bucket {bucket!r}, or set FUSELINE_STORE to one that exists",
+    "404": "look the key up with a listing, and check that the bucket {bucket!r} exists",
+    "AccessDenied": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
+    "403": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names",
+    "ExpiredToken": "get new credentials: these have expired",
+    "PermanentRedirect": "set AWS_REGION to the region of the bucket {bucket!r}",
+}
+
+
+def _by_status(status: int) -> str:
+    if status == 501:
+        return "the server cannot do this; create-only puts need an S3 server that knows If-None-Match"
+    if status >= 500:
+        return "the server is in trouble: try again later"
+    return "check the request against the server's documentation"

@@ -1,0 +1,169 @@
+"""A small project that trains in a moment, and its line over a store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fuseline.bootstrap import Line
+from fuseline.projects import read_project
+from fuseline.records import Entry
+from fuseline.settings import Settings
+from fuseline.storage import MemoryStore, Store
+
+TOML = """
+target = "bought"
+id = "id"
+
+[sources.history]
+path = "data/history.parquet"
+
+[labels]
+min_rows = 200
+"""
+
+TRAIN = """
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+
+def train(data, target):
+    columns = make_column_transformer(
+        (SimpleImputer(), ["price", "age"]),
+        (OneHotEncoder(handle_unknown="ignore"), ["colour"]),
+    )
+    return make_pipeline(columns, LogisticRegression(max_iter=300)).fit(data, target)
+"""
+
+PREDICT = """
+def metrics(predictions):
+    return {"mean_score": float(predictions["score"].mean())}
+"""
+
+
+def draw(rows: int, seed: int) -> pd.DataFrame:
+    """Labelled rows: `bought` depends on price and colour, ages have nulls."""
+    rng = np.random.default_rng(seed)
+    price = rng.gamma(4.0, 25.0, rows)
+    colour = rng.choice(["red", "green", "blue"], rows, p=[0.5, 0.3, 0.2])
+    age = np.where(rng.random(rows) < 0.05, np.nan, rng.normal(40, 10, rows).round())
+    log_odds = 1.5 - price / 50 + 1.5 * (colour == "red")
+    bought = rng.random(rows) < 1 / (1 + np.exp(-log_odds))
+    ids = [f"{seed}-{i}" for i in range(rows)]
+    return pd.DataFrame(
+        {"id": ids, "price": price, "age": age, "colour": colour, "bought": np.where(bought, "yes", "no")}
+    )
+
+
+@dataclass
+class Clock:
+    """A clock that is set by hand."""
+
+    now: str = "2026-03-01T06:00:00+00:00"
+
+    def __call__(self) -> str:
+        return self.now
+
+    def forward(self, hours: float) -> None:
+        self.now = (datetime.fromisoformat(self.now) + timedelta(hours=hours)).isoformat()
+
+
+@dataclass
+class Tiny:
+    """The project's folder, and its line over a store; every change of setting makes a new line."""
+
+    folder: Path
+    store: Store
+    clock: Clock
+
+    @property
+    def line(self) -> Line:
+        settings = replace(Settings(), projects=self.folder.parent, now=self.clock(), user="tester")
+        return Line(settings, read_project(self.folder.parent, self.folder.name), self.store, "tester")
+
+    def write(self, file: str, text: str) -> None:
+        """Replace a file of the project."""
+        (self.folder / file).write_text(text, encoding="utf-8")
+
+    def setting(self, text: str) -> None:
+        """Add lines to project.toml."""
+        self.write("project.toml", TOML + text)
+
+    def train(self, run: str = "t1") -> str:
+        """Train, judge, conclude; returns the version."""
+        training = self.line.training()
+        plan = training.plan(run)
+        manifest = training.evaluate(plan, training.fit(plan))
+        training.conclude(manifest, training.judge(manifest))
+        return manifest.version
+
+    def deliver(self, name: str, rows: pd.DataFrame) -> None:
+        """Put a Parquet file into the inbox."""
+        path = self.folder.parent.parent / "data" / f"{name}.parquet"
+        rows.to_parquet(path, index=False)
+        self.store.upload(f"inbox/{self.folder.name}/{name}.parquet", path)
+
+    def deliver_labels(self, name: str, rows: pd.DataFrame) -> None:
+        """Put a CSV file of outcomes into the labels' folder."""
+        self.store.put(f"labels/{self.folder.name}/{name}.csv", rows[["id", "bought"]].to_csv(index=False).encode())
+
+    def infer(self, attempt: str = "a1") -> list[Entry]:
+        """One run over the inbox."""
+        inference = self.line.inference(attempt)
+        plan = inference.plan()
+        scores = [inference.score(job, piece) for job, piece in plan.pieces]
+        return inference.settle([inference.assess(j, [s for s in scores if s.batch == j.batch]) for j in plan.jobs])
+
+    def feedback(self) -> Entry | None:
+        """One reading of the labels."""
+        feedback = self.line.feedback()
+        return feedback.conclude(feedback.measure(feedback.waiting()))
+
+
+def new_project(root: Path) -> Tiny:
+    """The project with 1,200 labelled rows of history, over an empty store in memory."""
+    folder = root / "projects" / "tiny"
+    folder.mkdir(parents=True)
+    (root / "data").mkdir()
+    draw(1_200, 1).to_parquet(root / "data" / "history.parquet", index=False)
+    made = Tiny(folder, MemoryStore(), Clock())
+    for file, text in (("project.toml", TOML), ("train.py", TRAIN), ("predict.py", PREDICT)):
+        made.write(file, text)
+    return made
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    """The project with 1,200 labelled rows of history, over an empty store in memory."""
+    return new_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def after_training(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Everything in the store after the first training: key to bytes."""
+    made = new_project(tmp_path_factory.mktemp("trained"))
+    made.train()
+    return {item.key: made.store.get(item.key) for item in made.store.list("")}
+
+
+@pytest.fixture
+def trained(tiny: Tiny, after_training: dict[str, bytes]) -> Tiny:
+    """The project with a champion, v0001; its training is done once for all tests."""
+    for key, data in after_training.items():
+        tiny.store.put(key, data)
+    return tiny
+
+
+@pytest.fixture
+def rows() -> Callable[[int, int], pd.DataFrame]:
+    """`rows(count, seed)`: labelled rows like the history's."""
+    return draw
