@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 from types import ModuleType
 
+from rich.box import SIMPLE_HEAVY
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -94,8 +95,9 @@ class Story:
                 manifest = here.models.manifest(entry.event.version)
                 rows = manifest.window.rows - manifest.window.holdout
                 self.say(
-                    f"  [bold green]{manifest.version}[/] trained on {rows:,} rows; on {manifest.window.holdout:,} held-out "
-                    f"rows AUC {manifest.metrics['auc']:.3f} ± {manifest.metrics['se']:.3f}. Promoted: {entry.event.reason}"
+                    f"  [bold green]{manifest.version}[/] trained on {rows:,} rows; on {manifest.window.holdout:,} "
+                    f"held-out rows AUC {manifest.metrics['auc']:.3f} ± {manifest.metrics['se']:.3f}. "
+                    f"Promoted: {entry.event.reason}"
                 )
             elif isinstance(entry.event, Held):
                 self.say(f"  [bold red]{entry.event.version} held[/]: {'; '.join(entry.event.reasons)}")
@@ -174,9 +176,8 @@ def tell(store: Path, console: Console) -> Path:
         bar = progress.add_task("making data", total=21)
         made = generator().generate(ROOT / "data" / "generated", rows=ROWS, days=20, seed=SEED)
         first = made.days[0].day
-        story.say(
-            f"[bold]Day 0[/]  the first model learns from the past ({made.history.name}, joined with {made.hotels.name})"
-        )
+        sources = f"{made.history.name}, joined with {made.hotels.name}"
+        story.say(f"[bold]Day 0[/]  the first model learns from the past ({sources})")
         progress.update(bar, description="training", advance=1)
         story.train(story.at(first.fromordinal(first.toordinal() - 1), "18:00"))
         for day in made.days:
@@ -221,13 +222,24 @@ def _deliver(path: Path, folder: Path) -> None:
 def _end(story: Story, console: Console, began: float) -> None:
     here = line(PROJECT, settings=story.settings)
     state = here.ledger.state()
-    table = Table("day", "batch", "rows", "verdict", "harm", "outcome", title="Twenty days", title_justify="left")
+    table = Table(
+        "day",
+        "batch",
+        "rows",
+        "verdict",
+        "harm",
+        "outcome",
+        title="Twenty days",
+        title_justify="left",
+        box=SIMPLE_HEAVY,
+    )
     for row in story.table:
         harm = "" if row.harm is None else f"{row.harm:.3f}"
         table.add_row(row.day, row.name, f"{row.rows:,}", MARKS.get(row.verdict, row.verdict), harm, row.outcome)
     console.print(table)
     console.print(
-        f"breaker {state.breaker.status}, champion {state.champion}, {len(state.with_status('published'))} batches published, "
+        f"breaker {state.breaker.status}, champion {state.champion}, "
+        f"{len(state.with_status('published'))} batches published, "
         f"{len(state.with_status('quarantined'))} in quarantine, {state.seq} ledger entries, "
         f"{time.monotonic() - began:.0f} s"
     )
@@ -237,7 +249,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=ROOT / "store" / "demo", help="a folder; it is emptied first")
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     page = tell(parser.parse_args().store.resolve(), console)
     console.print(f"page: {page}", soft_wrap=True)
 

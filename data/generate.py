@@ -42,7 +42,7 @@ SEASON_LEISURE = 0.03  # and the share of leisure guests is 3 points higher or l
 CENTS_DAY = 8  # price_eur of this day arrives in cents
 CENTS = 100.0  # so many cents to the euro: costs a model of the history 0.3 of AUC (0.05 is harm)
 MARKET_CHANGE_DAY = 10  # on this day the market begins to change
-MARKET_CHANGE_DAYS = 5  # and so long it takes: a fifth of the way each day, all of it from day 14 on
+MARKET_CHANGE_DAYS = 4  # and so long it takes: a quarter of the way each day, all of it from day 13 on
 
 # Shares of nulls by column.
 NULLS = {"children": 0.02, "board": 0.05, "guest_country": 0.05, "price_eur": 0.04, "discount_share": 0.08}
@@ -80,7 +80,7 @@ class Market:
 OLD_MARKET = Market(0.20, lead=0.80, price=1.0, non_refundable=-2.3, refundable=-0.5, previous=0.8, requests=-0.45)
 # Then free cancellation comes for every rate: prepaid rooms are the ones that are given back, and how early one booked
 # says nothing any more. The columns look as before; what they mean has turned. A model of the old market falls from
-# an AUC of about 0.82 to 0.71 on day 12 and 0.61 on day 14, far beyond 0.05; one of the new market reaches 0.78.
+# an AUC of about 0.82 to 0.70 on day 12 and 0.61 on day 13, far beyond 0.05; one of the new market reaches 0.78.
 NEW_MARKET = Market(-0.66, lead=0.0, price=1.2, non_refundable=0.9, refundable=0.4, previous=1.2, requests=-0.8)
 
 # Effects that are the same in both markets, on the log-odds of `cancelled`. Mobile is like web: that drift is harmless.
@@ -306,7 +306,7 @@ def log_odds(booking: Values, hotel: Values, market: Market) -> np.ndarray[Any, 
 
 
 def market_share(day: date, start: date) -> float:
-    """How far the market has changed on a day: 0.0 before day 10, then a fifth more each day up to 1.0.
+    """How far the market has changed on a day: 0.0 before day 10, then a quarter more each day up to 1.0.
 
     >>> [market_share(date(2026, 3, d), date(2026, 3, 1)) for d in (9, 10, 12, 14, 20)]
     [0.0, 0.2, 0.6, 1.0, 1.0]

@@ -1,9 +1,16 @@
 """FeedbackFlow: join labels to published predictions, measure, trip and ask for a retrain where they say so."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from metaflow import FlowSpec, Parameter, current, step
 
 import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
 from fuseline.bootstrap import line
+
+if TYPE_CHECKING:
+    from fuseline.feedback import Feedback
 
 
 class FeedbackFlow(FlowSpec):
@@ -11,28 +18,28 @@ class FeedbackFlow(FlowSpec):
 
     project = Parameter("project", help="name of a folder in projects/", default="bookings")
 
-    def _feedback(self):
-        return line(self.project, by=f"FeedbackFlow/{current.run_id}").feedback()
+    def _feedback(self) -> Feedback:
+        return line(str(self.project), by=f"FeedbackFlow/{current.run_id}").feedback()
 
     @step
-    def start(self):
+    def start(self) -> None:
         """Pin the label files that nobody has read."""
         self.files = self._feedback().waiting()
         self.next(self.measure)
 
     @step
-    def measure(self):
+    def measure(self) -> None:
         """Join by id, and measure each batch and the champion."""
         self.measured = self._feedback().measure(self.files)
         self.next(self.end)
 
     @step
-    def end(self):
+    def end(self) -> None:
         """Record what the labels said, with all its consequences, and bring the pages up to date."""
         from fuseline.report import refresh
 
         self._feedback().conclude(self.measured)
-        refresh(line(self.project))
+        refresh(line(str(self.project)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 """InferenceFlow: score every batch that waits, judge each, then publish it or hold it back."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from metaflow import FlowSpec, Parameter, current, step
 
 import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
 from fuseline.bootstrap import line
+
+if TYPE_CHECKING:
+    from fuseline.inference import Inference
 
 
 class InferenceFlow(FlowSpec):
@@ -11,18 +18,18 @@ class InferenceFlow(FlowSpec):
 
     project = Parameter("project", help="name of a folder in projects/", default="bookings")
 
-    def _inference(self):
-        return line(self.project, by=f"InferenceFlow/{current.run_id}").inference(str(current.run_id))
+    def _inference(self) -> Inference:
+        return line(str(self.project), by=f"InferenceFlow/{current.run_id}").inference(str(current.run_id))
 
     @step
-    def start(self):
+    def start(self) -> None:
         """Pin the champion, the time and the batches; nothing later asks for the latest again."""
         self.plan = self._inference().plan()
-        self.work = list(self.plan.pieces) or [None]
+        self.work: list[Any] = list(self.plan.pieces) or [None]  # Metaflow cannot fan out over nothing
         self.next(self.score, foreach="work")
 
     @step
-    def score(self):
+    def score(self) -> None:
         """Score one shard of one batch."""
         self.result = None
         if self.input is not None:
@@ -31,7 +38,7 @@ class InferenceFlow(FlowSpec):
         self.next(self.assess)
 
     @step
-    def assess(self, inputs):
+    def assess(self, inputs: Any) -> None:
         """Merge the shards of each batch and judge it."""
         self.plan = inputs[0].plan
         results = [i.result for i in inputs if i.result is not None]
@@ -40,17 +47,17 @@ class InferenceFlow(FlowSpec):
         self.next(self.publish)
 
     @step
-    def publish(self):
+    def publish(self) -> None:
         """Publish or quarantine each batch in order, as the breaker stands at that entry of the ledger."""
         self.entries = self._inference().settle(self.scored)
         self.next(self.end)
 
     @step
-    def end(self):
+    def end(self) -> None:
         """Bring the pages up to date."""
         from fuseline.report import refresh
 
-        refresh(line(self.project))
+        refresh(line(str(self.project)))
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ def examine(here: Line) -> list[Finding]:
 def _until_an_error(findings: Iterator[Finding]) -> Iterator[Finding]:
     done = 0
     try:
-        for done, finding in enumerate(findings, 1):
+        for finding in findings:
             yield finding
+            done += 1
     except FuselineError as error:
         yield Finding(False, STAGES[done], str(error))
 

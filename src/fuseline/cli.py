@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,7 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; goes into the 
 
 def main() -> None:
     """Run the command line; errors of Fuseline are printed as text, without a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is an interrupt: the flow ends its tasks first
     try:
         code = app(standalone_mode=False) or 0  # commands return nothing: a number is the code of typer.Exit
     except FuselineError as error:
@@ -57,13 +59,19 @@ def main() -> None:
     sys.exit(code)
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         console.line(f"fuseline {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def _example(text: str) -> str:
@@ -233,25 +241,14 @@ def status(project: ProjectName, as_json: AsJson = False) -> None:
     here = line(project)
     state = here.ledger.state()
     waiting = _waiting(here, state)
-    quarantine = list(state.with_status("quarantined"))
-    ends: tuple[BatchStatus, ...] = ("published", "quarantined", "withdrawn", "dropped")
-    tally = {end: len(state.with_status(end)) for end in ends}
-    if as_json:
-        facts = {"project": project, "entry": state.seq, "champion": state.champion, "breaker": state.breaker}
-        facts |= {"retrain": state.retrain, "waiting": waiting, "batches": tally, "quarantine": quarantine}
-        console.document(facts)
+    if not as_json:
+        console.status(project, state, waiting, _next(state, project))
         return
-    console.breaker(project, state.breaker)
-    if state.breaker.status == "open":
-        console.line(f"  {_next(state, project)}")
-    since = f"{state.champion}, since {console.seconds(state.tenures[-1].at)}" if state.tenures else ""
-    console.line(f"  champion    {since or f'none yet: fuseline train {project}'}")
-    console.line(f"  published   {count(tally['published'], 'batch')}")
-    console.line(f"  waiting     {console.listed(waiting)}")
-    for batch in quarantine:
-        console.line(f"  quarantine  {batch}: fuseline replay {project} {batch} --reason …", "red")
-    if state.retrain:
-        console.line(f"  retrain     {'taken up' if state.retrain.run else 'asked for'}: {state.retrain.reason}")
+    ends: tuple[BatchStatus, ...] = ("published", "quarantined", "withdrawn", "dropped")
+    batches = {end: list(state.with_status(end)) for end in ends}
+    document = {"project": project, "entry": state.seq, "champion": state.champion, "breaker": state.breaker}
+    document |= {"retrain": state.retrain, "waiting": waiting, "quarantine": batches["quarantined"]}
+    console.document({**document, "batches": {end: len(found) for end, found in batches.items()}})
 
 
 @app.command(epilog=_example("history bank --at 2026-03-08T06:00"))
@@ -436,7 +433,9 @@ def _waiting(here: Line, state: State) -> list[str]:
 
 
 def _next(state: State, project: str) -> str:
-    """How an open breaker closes."""
+    """How an open breaker closes; empty for one that is not open."""
+    if state.breaker.status != "open":
+        return ""
     by_hand = f"fuseline breaker reset {project} --reason …"
     if state.breaker.until is None:
         return f"It waits for a new champion, or: {by_hand}"

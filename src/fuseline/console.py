@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
-from fuseline.breaker import Breaker
 from fuseline.ledger import kind_of
 from fuseline.narrative import count, sentence
 from fuseline.records import Assessment, Entry, Finding, Published, Quarantined, jsonable
+from fuseline.state import State
 
 out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
 
@@ -38,51 +37,68 @@ def document(value: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")  # NaN becomes null
 
 
-def line(text: str, style: str = "") -> None:
-    """Print one line, as it is: never cut, never broken."""
-    out.print(Text(text, style=style), soft_wrap=True)
+def line(text: str, lead: str | Text = "") -> None:
+    """Print a line, or a text after a `lead`; nothing of it is cut, and on a terminal it is broken at words."""
+    _print(out, text, lead)
 
 
 def complain(text: str) -> None:
     """Print an error for people."""
-    err.print(Text.assemble(("error: ", "red"), text), soft_wrap=True)
+    _print(err, f"error: {text}", "", red=len("error:"))
+
+
+def _print(where: Console, text: str, lead: str | Text = "", red: int = 0) -> None:
+    said, before = Text(text), Text(lead) if isinstance(lead, str) else lead
+    said.stylize("red", 0, red)
+    if not where.is_terminal:
+        where.print(before + said, soft_wrap=True)
+        return
+    for part in said.wrap(where, max(where.width - len(before), 20), overflow="fold"):
+        part.rstrip()
+        where.print(before + part, soft_wrap=True)
+        before = Text(" " * len(before))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], notes: Sequence[str] | None = None) -> None:
-    """Print aligned columns; numbers to the right. Nothing is ever cut.
+    """Print aligned columns, numbers to the right. Nothing is ever cut: where the screen is too narrow for a row, its
+    first cell gets a line of its own.
 
     Args:
         heads: one per column; where there are notes, one more for them.
-        rows: shape (rows, columns).
+        rows: shape (rows, columns), one row at least.
         notes: a sentence for each row: the last column where it fits or where nobody looks at a screen; else below
             its row, broken at words.
     """
     texts = [[_text(cell) for cell in row] for row in rows]
-    widths = [max([len(head), *(len(row[i]) for row in texts)]) for i, head in enumerate(heads[: len(texts[0])])]
-    right = [all(NUMBER.fullmatch(row[i]) for row in texts) for i in range(len(widths))]
-    room = out.width - sum(widths) - 2 * len(widths)
-    beside = notes is not None and (not out.is_terminal or max(map(len, notes)) <= room)
-    shown = heads if beside else heads[: len(widths)]
-    _print_row([(head, "dim") for head in shown], widths, right)
-    for i, row in enumerate(rows):
-        _print_row([*row, notes[i]] if beside and notes else row, widths, right)
-        if notes and notes[i] and not beside:
-            out.print(Padding(Text(notes[i]), (0, 0, 0, 4)))
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *texts, strict=False)]
+    right = [all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*texts, strict=True)]
+    total = sum(widths) + 2 * (len(widths) - 1)
+    narrow = out.is_terminal and total > out.width
+    beside = notes is not None and (not out.is_terminal or total + 2 + max(map(len, notes)) <= out.width)
+    dim: list[list[Cell]] = [[(head, "dim") for head in heads]]
+    for row, note in zip([*dim, *rows], [dim[0][-1], *(notes or [""] * len(rows))], strict=True):
+        cells = [_padded(*cell) for cell in zip(row, widths, right, strict=False)]
+        if beside:
+            cells.append(_padded(note, 0, False))
+        if narrow:
+            first = cells[0]
+            first.rstrip()
+            out.print(first, soft_wrap=True)
+            cells[0] = Text("  ")
+        joined = Text("  ").join(cells)
+        joined.rstrip()
+        out.print(joined, soft_wrap=True)
+        if isinstance(note, str) and note and not beside:
+            line(note, "    ")
 
 
 def _text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else cell[0]
 
 
-def _print_row(row: Sequence[Cell], widths: Sequence[int], right: Sequence[bool]) -> None:
-    said = Text()
-    for i, cell in enumerate(row):
-        text = _text(cell)
-        if i < len(widths):
-            text = text.rjust(widths[i]) if right[i] else text.ljust(widths[i])
-        said.append(text if i == 0 else f"  {text}", None if isinstance(cell, str) else cell[1])
-    said.rstrip()
-    out.print(said, soft_wrap=True)
+def _padded(cell: Cell, width: int, right: bool) -> Text:
+    text = _text(cell)
+    return Text(text.rjust(width) if right else text.ljust(width), style="" if isinstance(cell, str) else cell[1])
 
 
 @contextmanager
@@ -98,12 +114,9 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
 def findings(found: Iterable[Finding]) -> None:
     """Print what was looked at; below what is wrong, what to do."""
     for one in found:
-        mark = ("ok     ", "green") if one.ok else ("wrong  ", "red")
-        out.print(Text.assemble(mark, one.what), soft_wrap=True)
-        if one.fix and out.is_terminal:
-            out.print(Padding(Text(one.fix), (0, 0, 0, 7)))
-        elif one.fix:
-            out.print(Text(f"       {one.fix}"), soft_wrap=True)
+        line(one.what, Text("ok     ", "green") if one.ok else Text("wrong  ", "red"))
+        if one.fix:
+            line(one.fix, " " * 7)
 
 
 # ── entries of the ledger ───────────────────────────────────────────────────────────────────────
@@ -158,20 +171,43 @@ def seconds(at: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """How many wait, and the first of them.
+    """How many batches, and the first of them.
 
     >>> listed([]), listed(["a.csv"])
-    ('none', '1 file: a.csv')
+    ('none', '1 batch: a.csv')
     """
     if not names:
         return "none"
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{count(len(names), 'file')}: {', '.join(names[:5])}{more}"
+    return f"{count(len(names), 'batch')}: {', '.join(names[:5])}{more}"
 
 
-def breaker(project: str, found: Breaker) -> None:
-    """Print where the breaker stands, since when and why."""
-    text = Text.assemble((project, "bold"), "  breaker ", (found.status.replace("_", "-"), COLOURS[found.status]))
-    if found.since:
-        text.append(f" since {seconds(found.since)}: {found.reason}")
-    out.print(text, soft_wrap=True)
+def status(project: str, state: State, waiting: Sequence[str], closes: str) -> None:
+    """Print how a project stands.
+
+    Args:
+        waiting: what the next run would take up.
+        closes: how its breaker closes, if it is open.
+    """
+    breaker, retrain, tenures = state.breaker, state.retrain, state.tenures
+    quarantine = list(state.with_status("quarantined"))
+    colour = COLOURS[breaker.status]
+    out.print(
+        Text.assemble((project, "bold"), "  breaker ", (breaker.status.replace("_", "-"), colour)), soft_wrap=True
+    )
+    facts = [
+        ("since", f"{seconds(breaker.since)}: {breaker.reason}" if breaker.since else ""),
+        ("next", closes),
+        (
+            "champion",
+            f"{state.champion}, since {seconds(tenures[-1].at)}" if tenures else f"none: fuseline train {project}",
+        ),
+        ("published", count(len(state.with_status("published")), "batch")),
+        ("waiting", listed(waiting)),
+        *(("quarantine", batch) for batch in quarantine),
+        ("", f"fuseline replay {project} BATCH --reason …" if quarantine else ""),
+        ("retrain", f"{'taken up' if retrain.run else 'asked for'}: {retrain.reason}" if retrain else ""),
+    ]
+    for name, said in facts:
+        if said:
+            line(said, f"  {name:<10}  ")

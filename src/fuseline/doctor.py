@@ -81,6 +81,8 @@ def _predictions(here: Line, state: State) -> Iterator[Finding]:
     wrong = [f"{what}: {_named(keys)}" for what, keys in apart.items() if keys]
     fix = f"{'; '.join(wrong)}. `fuseline infer {project}` puts this right" if wrong else ""
     yield Finding(not wrong, f"predictions: {count(len(wanted), 'batch')} published, {len(visible)} visible", fix)
+    if not wanted.keys() & visible:
+        return
     changed = [batch for key, batch in sorted(wanted.items()) if key in visible and _changed(here, state, key, batch)]
     what = f"predictions: {count(len(wanted.keys() & visible), 'file')} read, byte for byte what was published"
     if not changed:

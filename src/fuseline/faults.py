@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fuseline.errors import NotWritten, SettingsError, StoreError, UnknownOutcome
-from fuseline.storage import Listed, Store
+from fuseline.storage import Listed, Store, check_readable
 
 WRITES = ("create", "put", "upload", "copy", "delete")
 OPERATIONS = (*WRITES, "get", "list", "exists", "local")
@@ -204,6 +204,7 @@ class FaultyStore:
 
     def upload(self, key: str, path: Path) -> None:
         """As Store.upload, with faults."""
+        check_readable(path)
         self._run("upload", key, path, lambda _: self._store.upload(key, path))
 
     def copy(self, source: str, target: str) -> None:

@@ -19,13 +19,13 @@ from fuseline.errors import DataError
 from fuseline.ledger import Ledger
 from fuseline.models import Models
 from fuseline.predictions import PREDICTIONS, Predictions
+from fuseline.predictor import score_columns
 from fuseline.projects import Project
 from fuseline.records import FORMATS, BatchMeasured, Cause, Entry, Labelled, Measured
-from fuseline.state import State
+from fuseline.state import Batch, State
 from fuseline.storage import Store
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 
@@ -76,7 +76,8 @@ class Feedback:
 
     def waiting(self) -> list[LabelFile]:
         """The label files whose bytes the ledger does not know, in the order of names."""
-        known = self.ledger.state().labels
+        state = self.ledger.state()
+        known = state.labels
         prefix = f"labels/{self.project.name}/"
         found = []
         for item in self.store.list(prefix):
@@ -86,7 +87,9 @@ class Feedback:
             with self.store.local(item.key) as path:
                 digest = file_digest(path)
             if known.get(file) != digest:
-                kept = f"{self.project.name}/feedback/{PurePosixPath(file).stem}.{digest[:12]}.parquet"
+                # What is kept sorts by when it came, so that of two labels for one row the later one counts.
+                name = f"{state.seq:08d}-{PurePosixPath(file).stem}.{digest[:12]}.parquet"
+                kept = f"{self.project.name}/feedback/{name}"
                 found.append(LabelFile(file, digest, kept))
         return found
 
@@ -108,6 +111,8 @@ class Feedback:
 
         fresh = pd.concat(joined, ignore_index=True)
         batches = tuple(self._measured(str(b), g) for b, g in fresh.groupby("batch", sort=True))
+        for file, rows in zip(files, joined, strict=True):  # kept only now that the labels proved to be usable
+            self._keep(file, rows)
         pooled, reference, bound, causes = self._champion(state)
         return Readings(
             files={f.file: f.digest for f in files},
@@ -154,7 +159,7 @@ class Feedback:
         return self.ledger.append(record)
 
     def _join(self, state: State, file: LabelFile) -> tuple[pd.DataFrame, int]:
-        """The labels of one file beside their predictions; kept in the store for training. Also the rows unmatched."""
+        """The labels of one file beside their predictions, and how many of them have none."""
         config = self.project.config
         key = f"labels/{self.project.name}/{file.file}"
         with self.store.local(key) as path:
@@ -181,23 +186,27 @@ class Feedback:
         for batch in reversed(scored):
             if left.empty:
                 break
-            rows = self._predicted(batch, scored[batch].attempt)
+            rows = self._predicted(batch, scored[batch])
             matched = rows.merge(left, on="id", how="inner")
             if len(matched):
                 found.append(matched.assign(batch=batch, version=scored[batch].version))
                 left = left[~left["id"].isin(matched["id"])]
         joined = pd.concat(found, ignore_index=True) if found else _nothing()
+        return joined, len(left)
+
+    def _keep(self, file: LabelFile, joined: pd.DataFrame) -> None:
+        """Keep a join in the store, for training and for later readings."""
         buffer = io.BytesIO()
         joined.to_parquet(buffer, index=False)
         self.store.put(file.key, buffer.getvalue())
-        return joined, len(left)
 
-    def _predicted(self, batch: str, attempt: str) -> pd.DataFrame:
+    def _predicted(self, batch: str, known: Batch) -> pd.DataFrame:
+        """Ids and scores of what was predicted for a batch."""
         import pyarrow.parquet as pq
 
-        with self.store.local(self.batches.staged_key(batch, attempt, PREDICTIONS)) as path:
-            names = pq.read_schema(path).names
-            scores = [n for n in names if n == "score" or n.startswith("score_")]
+        manifest = self.models.manifest(known.version or "")
+        scores = score_columns(manifest.task, manifest.classes)
+        with self.store.local(self.batches.staged_key(batch, known.attempt, PREDICTIONS)) as path:
             table = pq.read_table(path, columns=[self.project.config.id_column, *scores])
         frame: pd.DataFrame = table.to_pandas()
         return frame.rename(columns={self.project.config.id_column: "id"}).astype({"id": str})
@@ -211,7 +220,9 @@ class Feedback:
 
     def _metric(self, version: str, rows: pd.DataFrame) -> Measured | None:
         manifest = self.models.manifest(version)
-        return performance.measure(manifest.task, rows["label"].to_numpy(), _scores(rows), manifest.order)
+        scores = rows[list(score_columns(manifest.task, manifest.classes))].to_numpy(dtype=float)
+        scores = scores if manifest.task == "multiclass" else scores[:, 0]
+        return performance.measure(manifest.task, rows["label"].to_numpy(), scores, manifest.order)
 
     def _champion(self, state: State) -> tuple[Measured | None, float | None, float | None, tuple[Cause, ...]]:
         """The champion on its newest labelled rows, at least `min_rows` of them, against its reference."""
@@ -266,12 +277,6 @@ class Feedback:
         return performance.worse_than(measured, reference, self.project.config.tolerance(manifest.task), manifest.task)[
             0
         ]
-
-
-def _scores(rows: pd.DataFrame) -> np.ndarray:
-    columns = [c for c in rows.columns if c == "score" or c.startswith("score_")]
-    values = rows[columns].to_numpy(dtype=float)
-    return values[:, 0] if columns == ["score"] else values
 
 
 def _nothing() -> pd.DataFrame:

@@ -82,25 +82,31 @@ class FolderStore:
     def delete_if(self, key: str, digest: str) -> bool:
         """Remove the file if its bytes have this SHA-256.
 
-        It is renamed first, which nobody can come between, and looked at then. Another file is put back under its
-        name, or beside it where an even newer one has that name.
+        Only a file of that digest is taken: by renaming it, which nobody can come between. If another one had taken
+        its place meanwhile, that one is put back under its name, or beside it where an even newer one has the name.
         """
         path, aside = self._path(key), self.root / TEMPORARY / uuid.uuid4().hex
         try:
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(aside)
-        except FileNotFoundError:
+            before = path.lstat()
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return True
         except OSError as error:
+            raise StoreError(_said(f"{key!r} cannot be read", self.root, error)) from error
+        if found != digest:
+            return False
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(aside)
+            same = _identity(aside.lstat()) == _identity(before)
+            if not same:
+                _put_back(aside, path)
+            aside.unlink()
+        except OSError as error:
+            if not self.exists(key):  # somebody else took it
+                return True
             raise NotWritten(_said(f"{key!r} was not deleted", self.root, error)) from error
-        with aside.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == digest
-        if not same:
-            try:
-                os.link(aside, path)
-            except FileExistsError:
-                os.link(aside, path.with_name(f"{path.stem}.{aside.name[:8]}{path.suffix}"))
-        aside.unlink()
         return same
 
     def copy(self, source: str, target: str) -> None:
@@ -187,6 +193,18 @@ def _link(source: Path, target: Path) -> None:
             f"{target} was not written: its file system refuses hard links ({error.strerror}), which create-only "
             "puts need. Set FUSELINE_STORE to a folder on another file system, or to s3://bucket/prefix"
         ) from error
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes if a file is replaced or written to."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        os.link(aside, path.with_name(f"{path.stem}.{aside.name[:8]}{path.suffix}"))
 
 
 def _sync(path: Path) -> None:

@@ -30,6 +30,9 @@ class Limits(Protocol):
         ...
 
 
+BETTER = "better than the champion"  # name of the check that compares the two
+
+
 @dataclass(frozen=True)
 class Decision:
     """What the gate says.
@@ -82,9 +85,7 @@ def decide(
                 reasons.append(f"{_shown(name)} {_figure(value, limit)} is {word} the gate's {limit:,.6g}")
     if paired is not None:
         difference, se = paired
-        checks.append(
-            Check("better than the champion", difference, -max(bounds.margin, CONFIDENCE * se), at_least=True)
-        )
+        checks.append(Check(BETTER, difference, -max(bounds.margin, CONFIDENCE * se), at_least=True))
         if checks[-1].fired or difference != difference:
             reasons.append(_worse(task, difference, se, bounds.margin))
     if fault:

@@ -7,7 +7,7 @@ did not: right for faults, too high where other rows were selected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fuseline.errors import DataError
+from fuseline.performance import _target as places_of
 from fuseline.performance import choose_rows, loss, measure
-from fuseline.records import Task
+from fuseline.records import Measured, Task
+from fuseline.selection import MISSING, Cut, Likeness, cut, rake, weighted_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,14 @@ APART = (1.3, 2.0)  # how many times the ratios of the quantiles may differ, for
 QUANTILES = np.linspace(0.1, 0.9, 9)
 
 
+POOL = 20_000  # labelled rows that are weighted
+MATTER = 6  # columns that worlds are compared by
+PRIOR = 10.0  # how many times likelier another mix of rows is than a fault
+SHARP = 6  # the power of the distance by which a world is believed
+SCORED = 4  # fault worlds that are scored
+UNLIKELY = 0.01  # belief under which a world is left out of the columns' harm
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What the changes are estimated to cost: AUC lost, or the share of RMSE gained; 0.0 or more.
@@ -49,10 +59,29 @@ class Estimate:
     Attributes:
         total: with all columns changed together.
         by_column: with one column changed alone.
+        selection: how far it is believed that the batch is another mix of the same kind of rows, 0 to 1.
     """
 
     total: float = 0.0
     by_column: dict[str, float] = field(default_factory=dict)
+    selection: float = 0.0
+
+
+@dataclass(frozen=True)
+class World:
+    """What may have happened: reference rows that are weighted, or have columns of other values.
+
+    Attributes:
+        distance: how unlike the batch it is (`selection.Likeness.distance`).
+        harm: what it costs.
+        prior: how many times likelier it is than others, before one looks.
+        columns: those with other values; none of a selection.
+    """
+
+    distance: float
+    harm: float
+    prior: float = 1.0
+    columns: tuple[str, ...] = ()
 
 
 def estimate(
@@ -65,8 +94,17 @@ def estimate(
     columns: Sequence[str],
     seed: int,
     rows: int = 4000,
+    *,
+    importance: Mapping[str, float] | None = None,
+    score_changed: bool = False,
+    reference_scores: np.ndarray | None = None,
+    batch_scores: np.ndarray | None = None,
 ) -> Estimate:
-    """The loss of the metric on reference rows when columns are replayed from a batch.
+    """The loss of the metric that the worlds which look like the batch have, each believed as far as it does.
+
+    In a world of selection the reference rows are weighted to the batch's shares (`selection.rake`); in a world of fault
+    columns of them have values of the batch (`replay` and what else can happen to a column). With a world's harm h,
+    its distance T from the batch and its prior π, the estimate is Σ π T⁻⁶ h / Σ π T⁻⁶, and 0.0 if that is negative.
 
     Args:
         score: scores a frame of the columns and types of `frame`.
@@ -74,29 +112,221 @@ def estimate(
         truth: their labels, shape (rows,).
         batch_sample: rows of the batch, with the columns and types of `frame`; not changed.
         columns: those that changed.
-        rows: how many reference rows are used at most.
+        rows: how many reference rows are scored again at most.
+        importance: by column; the more important ones are looked at for what goes together.
+        score_changed: whether the scores are spread differently.
+        reference_scores, batch_scores: the scores of `frame` and `batch_sample`, if they are known.
 
     Raises:
         DataError: the reference rows have no metric.
     """
-    if not columns:
+    if not columns and not score_changed:
         return Estimate()
-    chosen = choose_rows(task, truth, classes, rows, seed)
-    part, labels = frame.iloc[chosen].reset_index(drop=True), np.asarray(truth)[chosen]
-    before = measure(task, labels, score(part), classes)
+    known = choose_rows("regression" if task == "regression" else "multiclass", truth, classes, POOL, seed)
+    pool, labels = frame.iloc[known].reset_index(drop=True), np.asarray(truth)[known]
+    scores = score(pool) if reference_scores is None else np.asarray(reference_scores, dtype=np.float64)[known]
+    there = score(batch_sample) if batch_scores is None else np.asarray(batch_scores, dtype=np.float64)
+    if not len(batch_sample):
+        return Estimate(0.0, dict.fromkeys(columns, 0.0))
+    part = choose_rows(task, labels, classes, rows, seed)
+    before = measure(task, labels[part], scores[part], classes)
     if before is None:
         raise DataError("the reference rows have no metric: of one class only, or too few. Train the version again")
-    changed = {}
-    for place, name in enumerate(columns):
-        rng = np.random.default_rng([seed, place])
-        changed[name] = replay(part[name].to_numpy(), batch_sample[name].to_numpy(), rng)
+    weigh = importance or {}
+    most = sorted(frame.columns, key=lambda c: (c not in columns, -weigh.get(c, 0.0)))
+    case = _Case(
+        score, pool, labels, task, classes, scores, batch_sample, there, columns, part, before, most[:MATTER], seed
+    )
+    violated = tuple(c for c in columns if case.cuts[c].missing > MISSING)
+    worlds = [] if violated else case.selections(score_changed)
+    worlds += case.faults(violated)
+    return _believed(worlds, columns, case.alone)
 
-    def cost(names: Sequence[str]) -> float:
-        after = measure(task, labels, score(part.assign(**{n: changed[n] for n in names})), classes)
-        return max(loss(task, before, after), 0.0)
 
-    by_column = {name: cost([name]) for name in columns}
-    return Estimate(by_column[columns[0]] if len(columns) == 1 else cost(columns), by_column)
+def _believed(worlds: Sequence[World], columns: Sequence[str], alone: Callable[[str], float]) -> Estimate:
+    least = min(w.distance for w in worlds)  # 1e-300 and the like have no sixth power
+    belief = np.array([w.prior * (max(w.distance, 1e-9) / max(least, 1e-9)) ** -SHARP for w in worlds])
+    belief /= belief.sum()
+    total = max(float(belief @ np.array([w.harm for w in worlds])), 0.0)
+    selected = float(sum(b for b, w in zip(belief, worlds, strict=True) if not w.columns))
+    touched = {
+        c: sum(b for b, w in zip(belief, worlds, strict=True) if c in w.columns) for w in worlds for c in w.columns
+    }
+    by_column = dict.fromkeys(columns, 0.0)
+    by_column |= {c: float(b) * alone(c) for c, b in touched.items() if b > UNLIKELY}
+    if len(columns) == 1:
+        by_column = {columns[0]: total}
+    return Estimate(total, by_column, selected)
+
+
+class _Case:
+    """One batch against the reference: makes worlds and reads their harm.
+
+    `pool` are labelled rows as they come, `part` the numbers of those of them that are scored again: of two classes
+    equally many, so that `balance` weighs them back.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[pd.DataFrame], np.ndarray],
+        pool: pd.DataFrame,
+        labels: np.ndarray,
+        task: Task,
+        classes: Sequence[str],
+        scores: np.ndarray,
+        batch: pd.DataFrame,
+        batch_scores: np.ndarray,
+        changed: Sequence[str],
+        part: np.ndarray,
+        before: Measured,
+        matter: Sequence[str],
+        seed: int,
+    ) -> None:
+        self.score, self.pool, self.task, self.batch, self.changed, self.part = score, pool, task, batch, changed, part
+        self.labels, self.classes, self.scores, self.matter, self.seed = labels, classes, scores, matter, seed
+        self.target = places_of(task, labels, classes)
+        self.cuts = {c: cut(pool[c].to_numpy(), batch[c].to_numpy()) for c in dict.fromkeys([*changed, *matter])}
+        sides = [s if s.ndim == 2 else s[:, None] for s in (scores, batch_scores)]
+        self.score_cuts = [cut(a, b) for a, b in list(zip(*(s.T for s in sides), strict=True))[:3]]
+        self.like = Likeness({c: self.cuts[c] for c in matter}, self.score_cuts, sides[0][:, -1])
+        self.frame = pool.iloc[part].reset_index(drop=True)
+        self.balance = np.ones(len(part))
+        if task == "binary":
+            share = [np.bincount(t, minlength=2) / len(t) for t in (self.target, self.target[part])]
+            self.balance = (share[0] / np.maximum(share[1], 1e-9))[self.target[part]]
+        self.before = before
+        self.made: dict[tuple[str, str], np.ndarray] = {}
+        self.kinds: dict[str, str] = {}
+        self._alone: dict[str, float] = {}
+
+    # ── the same rows in another mix ─────────────────────────────────────────────────────────────
+
+    def selections(self, score_changed: bool) -> list[World]:
+        """The reference as it is, raked to all that changed, and to the most changed column."""
+        rakes = [c for c in self.changed]
+        cuts = [self.cuts[c] for c in rakes] + (self.score_cuts if score_changed else [])
+        sets = [[], cuts]
+        if len(cuts) > 1:
+            sets.append([max(cuts, key=lambda c: c.signal)])
+        return [self._selection(s) for s in sets]
+
+    def _selection(self, cuts: Sequence[Cut]) -> World:
+        weights = rake(cuts) if cuts else np.ones(len(self.pool))
+        distance = self.like.distance(self.like.reference, weights, len(cuts))
+        return World(distance, self._weighted_loss(weights) if cuts else 0.0, PRIOR)
+
+    def _weighted_loss(self, weights: np.ndarray) -> float:
+        before, after = (
+            weighted_metric(self.task, self.target, self.scores, w) for w in (np.ones(len(weights)), weights)
+        )
+        return _lost(self.task, before, after)
+
+    # ── values that mean something else ──────────────────────────────────────────────────────────
+
+    def faults(self, violated: tuple[str, ...]) -> list[World]:
+        """Columns with other values, one after another and all at once, the other changed ones raked."""
+        looked = [c for c in self.matter if c in self.changed or not self.changed]
+        sets = [violated] if violated else [(c,) for c in looked]
+        sets.append(tuple(self.changed))
+        found = []
+        for names in dict.fromkeys(s for s in sets if s):
+            rest = [self.cuts[c] for c in self.changed if c not in names]
+            weights = self.balance * (rake(rest)[self.part] if rest else 1.0)
+            for name in names:
+                self._choose(name, weights)
+            distance = self._plain_distance(names, weights, len(self.changed))
+            found.append((distance, names, weights))
+        found.sort(key=lambda f: f[0])
+        return [self._fault(names, weights) for _, names, weights in found[:SCORED]]
+
+    def _choose(self, name: str, weights: np.ndarray) -> None:
+        """Which kind of fault of a column looks most like the batch."""
+        if name in self.kinds:
+            return
+        kinds = list(kinds_of(self.pool[name].to_numpy(), name in self.changed))
+        self.kinds[name] = kinds[0]
+        if name in self.matter and len(kinds) > 1:
+            distances = {}
+            for kind in kinds:
+                self.kinds[name] = kind
+                distances[kind] = self._plain_distance((name,), weights, 0)
+            self.kinds[name] = min(kinds, key=distances.__getitem__)
+
+    def _values(self, name: str) -> np.ndarray:
+        """The column's values in the part rows, after the fault."""
+        key = name, self.kinds[name]
+        if key not in self.made:
+            rng = np.random.default_rng([self.seed, self.pool.columns.get_loc(name)])
+            reference, batch = self.pool[name].to_numpy(), self.batch[name].to_numpy()
+            self.made[key] = happen(self.kinds[name], reference, batch, self.cuts[name], rng)[self.part]
+        return self.made[key]
+
+    def _places(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {
+            c: self.cuts[c].places(self._values(c)) if c in names else self.cuts[c].reference[self.part]
+            for c in self.matter
+        }
+
+    def _plain_distance(self, names: Sequence[str], weights: np.ndarray, fitted: int) -> float:
+        features = self.like.features(self._places(names), None)
+        return self.like.distance(self.like.standard(features), weights, fitted)
+
+    def _fault(self, names: tuple[str, ...], weights: np.ndarray) -> World:
+        scores = self.score(self.frame.assign(**{c: self._values(c) for c in names}))
+        columns = scores if scores.ndim == 2 else scores[:, None]
+        places = [c.places(columns[:, i]) for i, c in enumerate(self.score_cuts)]
+        features = self.like.standard(self.like.features(self._places(names), places))
+        distance = self.like.distance(features, weights, len(self.changed) or 1)
+        harm = self._loss(scores, weights / self.balance)
+        if len(names) == 1:
+            self._alone[names[0]] = self._loss(scores, np.ones(len(scores)))
+        return World(distance, harm, 1.0, names)
+
+    def _loss(self, scores: np.ndarray, weights: np.ndarray) -> float:
+        if np.ptp(weights) == 0.0:
+            return loss(self.task, self.before, measure(self.task, self.labels[self.part], scores, self.classes))
+        after = weighted_metric(self.task, self.target[self.part], scores, weights)
+        return _lost(self.task, self.before.value, after)
+
+    def alone(self, name: str) -> float:
+        """What one column costs, if its values mean something else."""
+        if name not in self._alone:
+            scores = self.score(self.frame.assign(**{name: self._values(name)}))
+            self._alone[name] = self._loss(scores, np.ones(len(scores)))
+        return max(self._alone[name], 0.0)
+
+
+def _lost(task: Task, before: float | None, after: float | None) -> float:
+    if before is None or after is None:
+        return 1.0 if task == "regression" else 0.0
+    if task != "regression":
+        return before - after
+    return after / before - 1.0 if before else float(after > 0.0)
+
+
+def kinds_of(values: np.ndarray, changed: bool) -> tuple[str, ...]:
+    """What can happen to a column; the first is taken where nothing speaks for another."""
+    if values.dtype == object:
+        return ("moved", "swapped", "dealt") if changed else ("dealt",)
+    turned = ("turned",) if values.dtype.kind == "f" else ()
+    return ("moved", "part", *turned, "dealt") if changed else ("dealt", *turned)
+
+
+def happen(kind: str, reference: np.ndarray, batch: np.ndarray, bins: Cut, rng: np.random.Generator) -> np.ndarray:
+    """The reference's rows with the batch's values: `moved` as `replay` does, and the rest of what can happen.
+
+    `part` moves as few rows as possible to other bins; `turned` turns the order of the values round; `dealt` gives the
+    rows values at random; `swapped` gives each level the name of the batch's level that is as common.
+    """
+    if kind == "moved":
+        return replay(reference, batch, rng)
+    if kind == "dealt":
+        return batch[rng.integers(0, len(batch), len(reference))]
+    if kind == "part":
+        return _move_between_bins(reference, batch, bins, rng)
+    if kind == "turned":
+        return _replay_ranks(-reference, batch, rng)
+    return _swap_levels(reference, batch)
 
 
 def replay(reference: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -148,20 +378,46 @@ def _replay_levels(reference: np.ndarray, batch: np.ndarray, rng: np.random.Gene
     import pandas as pd
 
     codes, levels = pd.factorize(np.concatenate([reference, batch]), use_na_sentinel=False)
-    here, there = (
-        np.bincount(part, minlength=len(levels)) for part in (codes[: len(reference)], codes[len(reference) :])
-    )
+    values = np.asarray(levels, dtype=object)
+    values[pd.isna(values)] = None
+    found: np.ndarray = values[_replay_codes(codes[: len(reference)], codes[len(reference) :], len(levels), rng)]
+    return found
+
+
+def _replay_codes(reference: np.ndarray, batch: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Codes from 0 to `size` spread as in the batch, with the least moves."""
+    here, there = (np.bincount(part, minlength=size) for part in (reference, batch))
     wanted = _whole(there * (len(reference) / len(batch)), len(reference))
-    codes = codes[: len(reference)].copy()
+    codes = reference.copy()
     mixed = rng.permutation(len(codes))
     turn = np.empty(len(codes), dtype=np.int64)  # which of its level's rows a row is, in a random order
     by_level = mixed[np.argsort(codes[mixed], kind="stable")]
     turn[by_level] = np.arange(len(codes)) - np.repeat(np.cumsum(here) - here, here)
     moved = np.flatnonzero(turn >= wanted[codes])
-    codes[moved] = rng.permutation(np.repeat(np.arange(len(levels)), np.maximum(wanted - here, 0)))
-    values = np.asarray(levels, dtype=object)
-    values[pd.isna(values)] = None
-    found: np.ndarray = values[codes]
+    codes[moved] = rng.permutation(np.repeat(np.arange(size), np.maximum(wanted - here, 0)))
+    return codes
+
+
+def _move_between_bins(reference: np.ndarray, batch: np.ndarray, bins: Cut, rng: np.random.Generator) -> np.ndarray:
+    """The rows whose bin has too many get any value that the batch has in a bin with too few."""
+    places = _replay_codes(bins.reference, bins.batch, bins.size, rng)
+    moved = np.flatnonzero(places != bins.reference)
+    order, many = np.argsort(bins.batch, kind="stable"), np.bincount(bins.batch, minlength=bins.size)
+    first = (np.cumsum(many) - many)[places[moved]]
+    found = reference.copy()
+    found[moved] = batch[order[first + (rng.random(len(moved)) * many[places[moved]]).astype(np.int64)]]
+    return found
+
+
+def _swap_levels(reference: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """The k-th most common level gets the name of the batch's k-th most common one; levels beyond keep theirs."""
+    import pandas as pd
+
+    was, now = (pd.Series(v).value_counts().index for v in (reference, batch))
+    found: np.ndarray = (
+        pd.Series(reference).map({**dict(zip(was, was, strict=True)), **dict(zip(was, now, strict=False))}).to_numpy()
+    )
+    found[pd.isna(found)] = None
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from fuseline.predictions import METRICS, PREDICTIONS, REJECTED, Predictions, Sc
 from fuseline.projects import Project
 from fuseline.records import Assessment, Cause, Entry, HalfOpened, Mode, Quarantined, Started, Verdict
 from fuseline.scoring import Piece, Scorer, ShardScore
-from fuseline.state import State
+from fuseline.state import Batch, State
 from fuseline.storage import Store
 
 if TYPE_CHECKING:
@@ -188,14 +188,13 @@ class Inference:
                 b.status == "started" and b.mode == "trial" and k != received.batch for k, b in state.batches.items()
             ):
                 return None  # one trial at a time
-            if known is not None and (known.status, known.version, known.mode) == ("started", version, mode):
-                if known.started > state.tripped:
-                    return None  # a run before this one pinned the same: its time and sources stand
+            if known is not None and known.started > state.tripped and _pins(known, version, mode):
+                return None  # a run before this one pinned the same: its time and sources stand
             return event
 
         self.ledger.append(start)
         known = self.ledger.state().batches.get(received.batch)
-        if known is None or known.status != "started" or (known.version, known.mode) != (version, mode):
+        if known is None or not _pins(known, version, mode):
             return None
         return Job(
             batch=received.batch,
@@ -275,7 +274,11 @@ class Inference:
         with tempfile.TemporaryDirectory(prefix="fuseline-") as folder, ExitStack() as stack:
             local = [stack.enter_context(self.store.local(self._staged(job, s.ids))) for s in scores if s.ids]
             assessment = Monitor(self.project.config, model).assess(scores, local)
-            digest = self._merge(job, [s.part for s in scores if s.part], Path(folder) / PREDICTIONS)
+            try:
+                digest = self._merge(job, [s.part for s in scores if s.part], Path(folder) / PREDICTIONS)
+            except DataError as error:  # what postprocess returned has other types in one shard than in another
+                cause = Cause("model", str(error), fault="model", level="halt")
+                digest, assessment = "", replace(assessment, verdict="halt", causes=(cause, *assessment.causes))
             self._merge(job, [s.rejected_part for s in scores if s.rejected_part], Path(folder) / REJECTED)
         document = metrics_document(job.batch, job.version, job.scored_at, assessment, scores)
         self.store.put(self._staged(job, METRICS), document)
@@ -313,6 +316,11 @@ class Inference:
         """Publish or quarantine each batch, in order; those after a trip stay where they are."""
         entries = (self.predictions.settle(one) for one in scored)
         return [entry for entry in entries if entry is not None]
+
+
+def _pins(batch: Batch, version: str, mode: Mode) -> bool:
+    """Whether a batch is under way with this version in this mode."""
+    return (batch.status, batch.version, batch.mode) == ("started", version, mode)
 
 
 def _stamp(job: Job) -> dict[str, pa.Scalar]:

@@ -215,6 +215,14 @@ class Model:
         predictor.warm_up()
         return predictor
 
+    @cached_property
+    def hooks(self) -> Predictor:
+        """Its predict.py alone, for what follows the scores: artifacts are opened only if `warm_up` may need them."""
+        module = load_module(self._code / "predict.py", self.manifest.project) if self._has("predict.py") else None
+        if hasattr(module, "warm_up"):
+            return self.predictor
+        return Predictor(module, {}, self.manifest.task, self.manifest.classes, self.manifest.positive)
+
     def table(self, name: str) -> pa.Table:
         """One of its Parquet files: the reference (`label`, scores, features) or the golden rows."""
         import pyarrow as pa

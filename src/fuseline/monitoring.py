@@ -21,7 +21,7 @@ from fuseline.models import REFERENCE, Model
 from fuseline.profile import Profile, count_duplicates, merge
 from fuseline.projects import Config
 from fuseline.records import Assessment, Cause, Check, Level, Verdict
-from fuseline.rows import labels_of
+from fuseline.rows import labels_of, scores_of
 from fuseline.scoring import ShardScore
 
 if TYPE_CHECKING:
@@ -107,15 +107,13 @@ class Monitor:
         )
 
     def _harm(self, profile: Profile, fired: Sequence[Check]) -> tuple[float | None, list[Cause]]:
-        """What the changes would cost: read off the reference with the batch's values put in."""
-        manifest = self.model.manifest
-        columns = list(dict.fromkeys(c.column for c in fired if c.column in manifest.features))
+        """What the changes would cost: read off the reference, made to look like the batch."""
         if not fired:
             return 0.0, []
-        tolerance = self.config.tolerance(manifest.task)
-        reference = self.model.table(REFERENCE)
-        frame = tables.to_frame(reference, self.model.contract)
-        sample = tables.to_frame(profile.sample().features, self.model.contract)
+        manifest, reference = self.model.manifest, self.model.table(REFERENCE)
+        columns = list(dict.fromkeys(c.column for c in fired if c.column in manifest.features))
+        frame, drawn = tables.to_frame(reference, self.model.contract), profile.sample()
+        sample = tables.to_frame(drawn.features, self.model.contract)
         try:
             estimate = harm.estimate(
                 self.model.predictor.scores,
@@ -126,31 +124,58 @@ class Monitor:
                 sample,
                 columns,
                 self.config.training.seed,
+                importance=manifest.importance,
+                score_changed=any(c.column is None for c in fired),
+                reference_scores=scores_of(reference),
+                batch_scores=drawn.scores,
             )
         except (ModelFault, DataError) as error:
-            sentence = f"the harm of the change in {', '.join(columns)} cannot be estimated: {error}"
+            sentence = f"the harm of the change in {', '.join(columns) or 'the scores'} cannot be estimated: {error}"
             return None, [Cause("harm", sentence, level="inconclusive")]
-        costs = {c: estimate.by_column.get(c, 0.0) for c in columns}
-        causes = [self._change(c, frame[c], sample[c], costs[c], tolerance) for c in columns]
-        causes.sort(key=lambda cause: -(cause.harm or 0.0))
-        if estimate.total > tolerance / 2 and causes and all(cause.level == "warn" for cause in causes):
-            causes.insert(0, self._together(estimate.total, tolerance, columns))
+        tolerance = self.config.tolerance(manifest.task)
         if not columns:
             worst = max(fired, key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
-            sentence = "the scores are spread differently than on the reference, though no single column is"
-            causes = [Cause("score", sentence, None, worst.observed, worst.bound, 0.0, level="warn")]
+            return estimate.total, [self._scores(estimate, worst, tolerance)]
+        causes = [self._change(c, frame[c], sample[c], estimate, tolerance) for c in columns]
+        causes.sort(key=lambda cause: -(cause.harm or 0.0))
+        if estimate.total > tolerance / 2 and all(cause.level == "warn" for cause in causes):
+            causes.insert(0, self._together(estimate, tolerance, columns))
         return estimate.total, causes
 
-    def _change(self, column: str, before: pd.Series, after: pd.Series, cost: float, tolerance: float) -> Cause:
-        said = harm.explain(column, before, after)
-        halts = cost > tolerance / 2
-        sentence = f"{said}: {self._cost(cost)}" if halts else f"{said}; little harm is expected of it"
+    def _change(
+        self, column: str, before: pd.Series, after: pd.Series, estimate: harm.Estimate, tolerance: float
+    ) -> Cause:
+        """One column; it halts only where all changes together do."""
+        said, cost = harm.explain(column, before, after), estimate.by_column.get(column, 0.0)
+        halts = min(cost, estimate.total) > tolerance / 2
+        if halts:
+            sentence = f"{said}: {self._cost(cost)}"
+        elif estimate.selection > 0.5:
+            mix = f"it looks like another mix of the same kind of rows (estimated loss {estimate.total:.3f})"
+            copes = mix.replace(" (", ", and the model copes with that (") if estimate.total <= tolerance / 2 else mix
+            sentence = f"{said}; {copes}"
+        else:
+            sentence = f"{said}; little harm is expected of it"
         return Cause("distance", sentence, column, cost, tolerance / 2, cost, level="halt" if halts else "warn")
 
-    def _together(self, cost: float, tolerance: float, columns: Sequence[str]) -> Cause:
+    def _scores(self, estimate: harm.Estimate, worst: Check, tolerance: float) -> Cause:
+        """No column is spread differently, but the scores are."""
+        said = "the scores are spread differently than on the reference, though no single column is"
+        halts = estimate.total > tolerance / 2
+        if halts and estimate.by_column and estimate.selection <= 0.5:
+            column = max(estimate.by_column, key=lambda c: estimate.by_column[c])
+            said += f"; {column} looks dealt to other rows: {self._cost(estimate.total)}"
+        elif halts:
+            said += f": {self._cost(estimate.total)}"
+        return Cause(
+            "score", said, None, worst.observed, worst.bound, estimate.total, level="halt" if halts else "warn"
+        )
+
+    def _together(self, estimate: harm.Estimate, tolerance: float, columns: Sequence[str]) -> Cause:
         """No column alone would halt, but all of them together do."""
-        sentence = f"the changes in {', '.join(columns)} together: {self._cost(cost)}"
-        return Cause("distance", sentence, None, cost, tolerance / 2, cost)
+        mix = ", which look like another mix of the same kind of rows" if estimate.selection > 0.5 else ""
+        sentence = f"the changes in {', '.join(columns)} together{mix}: {self._cost(estimate.total)}"
+        return Cause("distance", sentence, None, estimate.total, tolerance / 2, estimate.total)
 
     def _cost(self, cost: float) -> str:
         metric = self.model.manifest.metric
@@ -167,7 +192,7 @@ class Monitor:
 
         sample = profile.sample()
         data = tables.to_frame(sample.features, self.model.contract)
-        predictor = self.model.predictor
+        predictor = self.model.hooks
         try:
             frame = tables.predictions_frame(data, predictor.columns(sample.scores, data))
             frame.attrs["rows"] = profile.rows

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 HOOKS = ("warm_up", "preprocess", "predict", "postprocess", "metrics")
 
 
+def score_columns(task: Task, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that hold the scores in predictions: `score`, or `score_<class>` for each of several classes."""
+    return tuple(f"score_{c}" for c in classes) if task == "multiclass" else ("score",)
+
+
 class Predictor:
     """Scores frames of raw features.
 
@@ -75,10 +80,8 @@ class Predictor:
         """The columns that consumers read: the scores, and what `postprocess` adds, each of `rows` values."""
         import pandas as pd
 
-        if self.task == "multiclass":
-            found: dict[str, Any] = {f"score_{c}": scores[:, i] for i, c in enumerate(self.classes)}
-        else:
-            found = {"score": scores}
+        names = score_columns(self.task, self.classes)
+        found: dict[str, Any] = dict(zip(names, scores.reshape(len(scores), -1).T, strict=True))
         if (hook := self._hook("postprocess")) is None:
             return found
         added = self._call("postprocess", hook, scores.copy(), data.copy())
@@ -88,7 +91,10 @@ class Predictor:
             raise ModelFault(f"postprocess must return a DataFrame or a dict of columns: {error}") from error
         if len(frame) != len(data):
             raise ModelFault(f"postprocess returned {len(frame)} rows for {len(data)}; it must return one for each")
-        return {**found, **{str(name): frame[name].to_numpy() for name in frame}}
+        made = {str(name): frame[name].to_numpy() for name in frame}
+        if taken := sorted(found.keys() & made.keys()):
+            raise ModelFault(f"postprocess returned {', '.join(taken)}: that name is the score's, use another")
+        return {**found, **made}
 
     def business(self, predictions: pd.DataFrame) -> dict[str, float]:
         """The figures of the `metrics` hook over predictions; empty without one. NaN stays NaN: it is judged later."""

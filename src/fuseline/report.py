@@ -178,7 +178,7 @@ def _charts(
         title = f"{o.known.name}: {narrative.count(e.rows, 'row')} scored, {e.rejected:,} rejected"
         rows.append(charts.Bar(title, e.rows, e.rejected))
     drawn["harm_chart"] = charts.bar_chart(
-        "Estimated harm of each batch", harms, ends, facts.tolerance if facts else None
+        "Estimated harm of each batch", harms, ends, facts.tolerance / 2 if facts else None
     )
     drawn["rows_chart"] = charts.bar_chart("Rows of each batch, rejected ones on top", rows, ends)
     return {name: Markup(svg) for name, svg in drawn.items()}

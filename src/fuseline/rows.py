@@ -133,6 +133,7 @@ class Labelled:
 def assemble(project: Project, store: Store, pinned: Pinned) -> Labelled:
     """Read pinned rows. Raises DataError where the target is missing or the history changed since it was pinned."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     config = project.config
     name, source = sources.history(project)
@@ -161,7 +162,7 @@ def assemble(project: Project, store: Store, pinned: Pinned) -> Labelled:
             parts.append(_canonical(rows, contract, config.target))
     whole = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
     whole = whole.slice(max(0, whole.num_rows - config.training.max_rows))
-    known = whole.column(config.target).is_valid()
+    known = pc.invert(pc.is_null(whole.column(config.target), nan_is_null=True))
     labelled = whole.filter(known)
     if not labelled.num_rows:
         raise DataError(f"no row of {source.path} has a value in the target {config.target!r}")

@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 from fuseline.errors import AlreadyExists, NotFound, NotWritten, SettingsError, StoreError, UnknownOutcome
 from fuseline.storage import Listed, check_key, check_prefix, check_readable
 
+NO_KEY = ("NoSuchKey",)  # a 404 without this code comes from something that is no S3 server
+NO_HEAD = ("NoSuchKey", "404")  # the answer to a HEAD has no body to name a code
+
 
 class S3Store:
     """A store in a bucket of AWS S3 or of a server that speaks its language.
@@ -45,10 +48,10 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """The whole object. Raises NotFound."""
         where = self._where(key)
-        with self._asking(f"{key!r} cannot be read"):
-            # closing: the body's own `with` hands out the raw stream, whose reads check neither length nor checksum
-            with closing(self._client().get_object(**where)["Body"]) as body:
-                data: bytes = body.read()
+        # closing(), because the body's own `with` hands out the raw stream, which checks neither length nor checksum
+        asking = self._asking(f"{key!r} cannot be read", missing=NO_KEY)
+        with asking, closing(self._client().get_object(**where)["Body"]) as body:
+            data: bytes = body.read()
         return data
 
     def put(self, key: str, data: bytes) -> None:
@@ -106,9 +109,9 @@ class S3Store:
         where = self._where(key)
         total = hashlib.sha256()
         try:
-            with self._asking(f"{key!r} was not deleted", write=True):
+            with self._asking(f"{key!r} cannot be read", missing=NO_KEY):
                 found = self._client().get_object(**where)
-                with found["Body"] as body:
+                with closing(found["Body"]) as body:
                     for piece in body.iter_chunks(1 << 20):
                         total.update(piece)
         except NotFound:
@@ -121,7 +124,7 @@ class S3Store:
     def copy(self, source: str, target: str) -> None:
         """Copy inside the bucket, without the bytes passing through here. Raises NotFound if there is no source."""
         origin, where = self._where(source), self._where(target)
-        with self._named(source), self._asking(f"{source!r} was not copied to {target!r}", write=True, reads=True):
+        with self._named(source), self._asking(f"{source!r} was not copied to {target!r}", write=True, missing=NO_HEAD):
             self._client().copy(origin, **where)
 
     @contextmanager
@@ -130,14 +133,8 @@ class S3Store:
         where = self._where(key)
         with tempfile.TemporaryDirectory(prefix="fuseline-") as folder:
             path = Path(folder) / key.rpartition("/")[2]
-            with self._named(key), self._asking(f"{key!r} cannot be downloaded"):
-                try:
-                    self._client().download_file(Filename=str(path), **where)
-                except OSError as error:
-                    raise StoreError(
-                        f"{key!r} in {self.url} cannot be downloaded to {folder}: {error.strerror or error}; make "
-                        "room there, or set TMPDIR to another folder"
-                    ) from error
+            with self._named(key), self._asking(f"{key!r} cannot be downloaded", missing=NO_HEAD):
+                self._client().download_file(Filename=str(path), **where)
             yield path
 
     def close(self) -> None:
@@ -155,7 +152,7 @@ class S3Store:
         except ClientError as error:
             if _status(error) == 412:
                 raise AlreadyExists(f"s3://{self.bucket}/{where['Key']} already exists; nothing was written") from error
-            if _code(error) in ("ConditionalRequestConflict", "OperationAborted", "409"):
+            if error.response["Error"]["Code"] in ("ConditionalRequestConflict", "OperationAborted", "409"):
                 return False
             raise
         return True
@@ -169,9 +166,10 @@ class S3Store:
         except ClientError as error:
             if _status(error) == 412:
                 return False
-            if _status(error) != 501:
+            if _status(error) not in (404, 501):
                 raise
-            self._client().delete_object(**where)
+            if _status(error) == 501:
+                self._client().delete_object(**where)
         return True
 
     def _full(self, key: str) -> str:
@@ -199,13 +197,13 @@ class S3Store:
             raise
 
     @contextmanager
-    def _asking(self, failed: str, write: bool = False, reads: bool = False) -> Iterator[None]:
-        """Turn what boto3 raises into the errors of a Store; a write that also reads can miss its source."""
+    def _asking(self, failed: str, write: bool = False, missing: tuple[str, ...] = ()) -> Iterator[None]:
+        """Turn what boto3 raises into the errors of a Store; `missing` are the codes that mean NotFound here."""
         try:
             yield
         except _boto_errors() as error:
             cause = _cause(error)
-            kind = _kind(cause, write, may_miss=reads or not write)
+            kind = _kind(cause, write, missing)
             advice = _advice(cause, self.bucket)
             if kind is UnknownOutcome:
                 failed = failed.replace("was not", "may or may not have been")
@@ -245,29 +243,37 @@ def _boto_errors() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    return BotoCoreError, ClientError, Boto3Error, ResponseParserError, OSError
+    # OSError comes from the local file; RecursionError from botocore where a server redirects every request
+    return BotoCoreError, ClientError, Boto3Error, ResponseParserError, OSError, RecursionError
 
 
-def _cause(error: Exception) -> BaseException:
+def _cause(error: Exception) -> Exception:
     """What happened: boto3's transfers raise an error of their own about the one that says why."""
     from boto3.exceptions import Boto3Error
 
-    return error.__context__ or error if isinstance(error, Boto3Error) else error
+    inner = getattr(error, "last_exception", None) or error.__context__
+    return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
 
 
 def _status(error: Any) -> int:
+    """The HTTP status of a ClientError: what a server answered."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _kind(error: BaseException, write: bool) -> type[StoreError]:
-    """Which of our errors it is. A write is only called NotWritten if no server can have done it."""
+def _kind(error: Exception, write: bool, missing: tuple[str, ...]) -> type[StoreError]:
+    """Which of our errors it is. A write is only called NotWritten if no server can have done it.
+
+    An upload that is gone is unknown as well: so it looks when a finished upload is finished once more.
+    """
     from botocore.exceptions import ClientError, HTTPClientError, SSLError
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, ClientError):
-        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):  # a HEAD has no body to name the code
+        code = error.response["Error"]["Code"]
+        if code in missing:
             return NotFound
-        unknown = _status(error) >= 500 and _status(error) != 501  # 501: the server does not know this request
+        # 501: the server does not know this request
+        unknown = (_status(error) >= 500 and _status(error) != 501) or code == "NoSuchUpload"
     else:
         # Sent, and then no reply or one that makes no sense. Every other failure comes before the sending:
         # no credentials, no such host, connection refused.
@@ -277,7 +283,7 @@ def _kind(error: BaseException, write: bool) -> type[StoreError]:
     return UnknownOutcome if unknown else NotWritten
 
 
-def _advice(error: BaseException, bucket: str) -> str:
+def _advice(error: Exception, bucket: str) -> str:
     """What to do about it."""
     from botocore import exceptions as known
 
@@ -300,7 +306,8 @@ def _advice(error: BaseException, bucket: str) -> str:
 
 _ADVICE_S3 = {
     "NoSuchBucket": "make the bucket {bucket!r}, or set FUSELINE_STORE to one that exists",
-    "404": "look the key up with a listing, and check that the bucket {bucket!r} exists",
+    "NoSuchKey": "check the name with a listing of the bucket {bucket!r}",
+    "404": "check the name with a listing of the bucket {bucket!r}",
     "AccessDenied": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
     "403": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names",

@@ -98,8 +98,9 @@ def create(
     """Write `projects/<name>`; returns what was found and done, a sentence each.
 
     Raises:
-        SettingsError: the name is taken or no name, there is no such file, or one column is named for two things.
-        DataError: a named column is not in the file, it cannot be read, or nothing can be learned from it.
+        SettingsError: the name is taken or no name, there is no such file, a named column is not in it, or one column
+            is named for two things.
+        DataError: the file cannot be read, or nothing can be learned from it.
     """
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no project name: use small letters, digits, - and _, a letter first")
@@ -127,7 +128,7 @@ def _named_columns(table: pa.Table, source: Path, **named: str | None) -> None:
         if column not in table.column_names:
             near = difflib.get_close_matches(column, table.column_names, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise DataError(
+            raise SettingsError(
                 f"--{option}: {source.name} has no column {column!r}.{meant} It has: {', '.join(table.column_names)}"
             )
         if column in seen:
@@ -167,7 +168,11 @@ def _task(label: pa.Array, source: Path, target: str) -> Task:
     """The task that the labels look like, if one can be learned from them."""
     import pyarrow.compute as pc
 
-    values = pc.count_distinct(label).as_py()
+    if kind_of(label.type) in (None, "datetime"):
+        raise DataError(
+            f"--target: the column {target!r} of {source.name} holds {label.type}; expected numbers, text or booleans"
+        )
+    values = len(pc.unique(label))
     if values < 2:
         found = f"only the value {label[0].as_py()!r}" if len(label) else "only nulls"
         raise DataError(f"--target: the column {target!r} of {source.name} holds {found}: nothing can be learned")
@@ -205,10 +210,10 @@ def _is_the_outcome(values: pa.ChunkedArray, target: pa.ChunkedArray) -> bool:
     except (ValueError, NotImplementedError):  # a target that is text has no order
         return False
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    ranks = [_ranks(column) for column in pairs.T]
-    if any(rank.std() == 0 for rank in ranks):
+    a, b = _ranks(pairs[:, 0]), _ranks(pairs[:, 1])
+    if not len(pairs) or a.std() == 0 or b.std() == 0:
         return False
-    return bool(abs(np.corrcoef(*ranks)[0, 1]) >= TOO_GOOD)
+    return bool(abs(np.corrcoef(a, b)[0, 1]) >= TOO_GOOD)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

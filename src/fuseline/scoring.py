@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fuseline import tables
 from fuseline.casts import text_ids
 from fuseline.contract import Checked, check, compare_schema
-from fuseline.errors import ModelFault, Unreadable
+from fuseline.errors import DataError, ModelFault, Unreadable
 from fuseline.models import Model
 from fuseline.profile import Ids, Profile
 from fuseline.projects import ROW_ID, Config
@@ -90,6 +90,8 @@ class Scorer:
                 output.fault = Cause("model", str(error), fault="model", level="halt")
             except Unreadable as error:
                 output.fault = Cause("unreadable", str(error), level="inconclusive")
+            except DataError as error:  # e.g. no column to join by
+                output.fault = Cause("contract", str(error), level="halt")
         return output.result(stamp["batch"].as_py())
 
     def _stream(self, path: Path, shard: tables.Shard, output: _Output) -> None:
@@ -121,8 +123,8 @@ class _Output:
         self.model, self.config, self.stamp, self.shard = scorer.model, scorer.config, stamp, shard
         self.part = tables.ParquetOut(folder / f"part-{shard.index:05d}.parquet")
         self.rejected = tables.ParquetOut(folder / f"rejected-{shard.index:05d}.parquet")
-        self.ids = Ids(folder / f"ids-{shard.index:05d}.bin")
         self.profile = Profile.empty(self.model.bins, scorer.config.training.seed)
+        self.ids = Ids(folder / f"ids-{shard.index:05d}.bin")  # opens its file: nothing after it may fail
         self.reasons: Counter[str] = Counter()
         self.schema: list[Cause] = []
         self.fault: Cause | None = None
@@ -155,7 +157,10 @@ class _Output:
         scores = predictor.scores(data)
         columns = predictor.columns(scores, data)
         ids = text_ids(checked.accepted.column(self.config.id_column))
-        self.part.write(self._published(ids, columns))
+        try:
+            self.part.write(self._published(ids, columns))
+        except DataError as error:
+            raise ModelFault(f"postprocess gave other columns than for the rows before: {error}") from error
         self.ids.add(ids)
         self.profile.add(checked.accepted, scores, checked.rows)
         self.rows += checked.accepted.num_rows
@@ -165,7 +170,7 @@ class _Output:
         import pyarrow as pa
 
         found: dict[str, Any] = {self.config.id_column: ids}
-        found |= {name: pa.array(values, from_pandas=True) for name, values in columns.items() if name not in found}
+        found |= {name: _array(name, values) for name, values in columns.items() if name not in found}
         found |= {name: pa.repeat(value, len(ids)) for name, value in self.stamp.items()}
         return pa.RecordBatch.from_pydict(found)
 
@@ -185,3 +190,16 @@ class _Output:
             schema=tuple(self.schema),
             fault=self.fault,
         )
+
+
+def _array(name: str, values: np.ndarray) -> pa.Array:
+    """A column as Arrow holds it. Raises ModelFault for values of several types, or of none that Parquet has."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ModelFault(
+            f"postprocess returned a column {name!r} that cannot be stored: {error}. Give all its rows one type: "
+            "numbers, text, booleans or times"
+        ) from error

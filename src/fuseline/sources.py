@@ -1,4 +1,4 @@
-"""The tables that rows are made of besides the batch itself: found by project.toml, pinned by content, joined by key."""
+"""The tables that rows are made of besides the batch: named in project.toml, pinned by content, joined by key."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Store(Protocol):
     def delete_if(self, key: str, digest: str) -> bool:
         """Remove the object if its bytes have this SHA-256; another one that took its place meanwhile stays.
 
-        Returns whether there is nothing of that digest at the key any more. No error if there is no object.
+        Returns False if another object is at the key. No error if there is none.
         """
         ...
 
@@ -114,9 +114,9 @@ def open_store(url: str) -> Store:
     from fuseline.folder import FolderStore
     from fuseline.s3 import S3Store
 
-    if url.startswith("file:///"):
-        return FolderStore(Path(unquote(url.removeprefix("file://"))))
     try:
+        if url.startswith("file:///"):
+            return FolderStore(Path(unquote(url.removeprefix("file://"))))
         parts = urlsplit(url) if url.startswith("s3://") else None
         if parts is not None and parts.netloc and not parts.query and not parts.fragment:
             return S3Store(parts.netloc, parts.path)
@@ -125,7 +125,8 @@ def open_store(url: str) -> Store:
         return FolderStore(Path(url).expanduser())
     except (ValueError, RuntimeError) as error:  # a folder of an unknown user (~nobody) is a RuntimeError
         raise SettingsError(
-            f"FUSELINE_STORE is {url!r}: {error}; accepted are a folder, file:///folder, s3://bucket/prefix and memory://"
+            f"FUSELINE_STORE is {url!r}: {error}; accepted are a folder, file:///folder, s3://bucket/prefix "
+            "and memory://"
         ) from error
 
 

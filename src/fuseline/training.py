@@ -14,7 +14,7 @@ from fuseline import gate, performance, sources, tables
 from fuseline.batches import Batches
 from fuseline.contract import Contract, learn
 from fuseline.errors import ArtifactError, DataError, ModelFault, ProjectError, SettingsError
-from fuseline.gate import Decision
+from fuseline.gate import BETTER, Decision
 from fuseline.ledger import Ledger
 from fuseline.models import (
     BINS,
@@ -141,6 +141,15 @@ class Training:
         self.models.write(manifest)
         return manifest
 
+    def _why(self, manifest: Manifest, decision: Decision) -> str:
+        """Why it is promoted, in a sentence."""
+        champion = self.ledger.state().champion
+        found = next((c.observed for c in decision.checks if c.name == BETTER), None)
+        if champion is None or found is None:
+            return "it passed the gate, and there was no champion to compare it with"
+        figure = f"{found:+.1%} RMSE saved" if manifest.task == "regression" else f"AUC {found:+.3f}"
+        return f"{figure} against {champion} on the same {manifest.window.holdout:,} held-out rows"
+
     def _unmeasured(
         self, plan: TrainingPlan, fitted: Fitted, rows: Labelled, contract: Contract, positive: str
     ) -> Manifest:
@@ -183,7 +192,7 @@ class Training:
         if self.ledger.state().versions[manifest.version].status != "registered":
             return
         if decision.promote:
-            reason = "; ".join(decision.reasons) or "passed the gate"
+            reason = self._why(manifest, decision)
             promote(self.ledger, manifest.version, reason, how="gate", checks=decision.checks)
         else:
             hold(self.ledger, manifest.version, decision.reasons, decision.checks)
@@ -220,9 +229,10 @@ def call_train(project: Project, data: pd.DataFrame, target: pd.Series) -> dict[
         raise ModelFault(f"train in train.py of project {project.name} failed: {describe(error, path)}") from error
     made = dict(made) if isinstance(made, Mapping) else {"model": made}
     if made.get("model") is None:
+        others = ", ".join(str(name) for name in made if name != "model")
         raise ModelFault(
             f"train in train.py of project {project.name} must return a fitted estimator, or a dict with one under "
-            f"'model'; it returned {'a dict with ' + ', '.join(made) if len(made) > 1 else 'nothing that predicts'}"
+            f"'model'; it returned {f'a dict with {others}' if others else 'nothing that predicts'}"
         )
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,19 @@ def train(data, target):
 """
 
 
-def draw(rows: int, seed: int) -> pd.DataFrame:
+def made_up(rows: int, seed: int) -> pd.DataFrame:
     """Labelled rows: `bought` depends on price."""
     rng = np.random.default_rng(seed)
     price, age = rng.gamma(4.0, 25.0, rows), rng.normal(40, 10, rows)
     bought = rng.random(rows) < 1 / (1 + np.exp(price / 30 - 3))
     ids = [f"{seed}-{i}" for i in range(rows)]
     return pd.DataFrame({"id": ids, "price": price, "age": age, "bought": np.where(bought, "yes", "no")})
+
+
+@pytest.fixture
+def draw() -> Callable[[int, int], pd.DataFrame]:
+    """`draw(rows, seed)`: labelled rows like the history's."""
+    return made_up
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "projects" / "tiny"
     folder.mkdir(parents=True)
     (root / "data").mkdir()
-    draw(1_200, 1).to_parquet(root / "data" / "history.parquet", index=False)
+    made_up(1_200, 1).to_parquet(root / "data" / "history.parquet", index=False)
     (folder / "project.toml").write_text(TOML)
     (folder / "train.py").write_text(TRAIN)
     settings = Settings(store=str(root / "store"), projects=root / "projects", now="2026-03-01T06:00:00+00:00")
@@ -48,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training.conclude(manifest, training.judge(manifest))
     inbox = root / "store" / "inbox" / "tiny"
     inbox.mkdir(parents=True)
-    batch = draw(400, 2).drop(columns="bought")
+    batch = made_up(400, 2).drop(columns="bought")
     batch.to_parquet(root / "day1.parquet", index=False)
     shutil.copyfile(root / "day1.parquet", inbox / "day1.parquet")
     return root

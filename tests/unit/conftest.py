@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fuseline.artifacts import digest
 from fuseline.bootstrap import Line
+from fuseline.models import promote
 from fuseline.projects import read_project
 from fuseline.records import Entry
 from fuseline.settings import Settings
@@ -84,10 +87,11 @@ class Tiny:
     folder: Path
     store: Store
     clock: Clock
+    shards: int = 4
 
     @property
     def line(self) -> Line:
-        settings = replace(Settings(), projects=self.folder.parent, now=self.clock(), user="tester")
+        settings = replace(Settings(), projects=self.folder.parent, now=self.clock(), user="tester", shards=self.shards)
         return Line(settings, read_project(self.folder.parent, self.folder.name), self.store, "tester")
 
     def write(self, file: str, text: str) -> None:
@@ -115,6 +119,24 @@ class Tiny:
     def deliver_labels(self, name: str, rows: pd.DataFrame) -> None:
         """Put a CSV file of outcomes into the labels' folder."""
         self.store.put(f"labels/{self.folder.name}/{name}.csv", rows[["id", "bought"]].to_csv(index=False).encode())
+
+    def recode(self, predict: str, version: str = "v0001") -> None:
+        """Give a trained version another predict.py, of which its manifest knows."""
+        key = f"{self.folder.name}/versions/{version}"
+        manifest = json.loads(self.store.get(f"{key}/manifest.json"))
+        manifest["files"]["code/predict.py"] = {"digest": digest(predict.encode()), "size": len(predict)}
+        self.store.put(f"{key}/code/predict.py", predict.encode())
+        self.store.put(f"{key}/manifest.json", json.dumps(manifest).encode())
+
+    def promote_copy(self) -> str:
+        """Make a second version, which scores like the first, the champion."""
+        for item in list(self.store.list(f"{self.folder.name}/versions/v0001/")):
+            data = self.store.get(item.key)
+            if item.key.endswith("manifest.json"):
+                data = data.replace(b'"v0001"', b'"v0002"')
+            self.store.put(item.key.replace("v0001", "v0002"), data)
+        self.line.models.register(self.line.ledger, self.line.models.manifest("v0002"))
+        return promote(self.line.ledger, "v0002", "better").version
 
     def infer(self, attempt: str = "a1") -> list[Entry]:
         """One run over the inbox."""
@@ -167,3 +189,68 @@ def trained(tiny: Tiny, after_training: dict[str, bytes]) -> Tiny:
 def rows() -> Callable[[int, int], pd.DataFrame]:
     """`rows(count, seed)`: labelled rows like the history's."""
     return draw
+
+
+SHOPS_TOML = """
+target = "bought"
+id = "id"
+
+[sources.history]
+path = "data/history.parquet"
+
+[sources.shops]
+path = "data/shops.parquet"
+join = "shop"
+"""
+
+SHOPS_PREDICT = """
+def predict(data, artifacts):
+    return data["discount"]
+"""
+
+
+def in_shops(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the shop that each was sold in: a, b, c, a, ..."""
+    return rows.assign(shop=[("a", "b", "c")[i % 3] for i in range(len(rows))])
+
+
+@pytest.fixture
+def with_shops(tiny: Tiny) -> Tiny:
+    """The project with a table of shops that is joined to its rows; the score of a row is its shop's discount."""
+    data = tiny.folder.parent.parent / "data"
+    in_shops(draw(1_200, 1)).to_parquet(data / "history.parquet", index=False)
+    pd.DataFrame({"shop": ["a", "b", "c"], "discount": [0.25, 0.5, 0.75]}).to_parquet(
+        data / "shops.parquet", index=False
+    )
+    tiny.write("project.toml", SHOPS_TOML)
+    tiny.write("predict.py", SHOPS_PREDICT)
+    return tiny
+
+
+@pytest.fixture
+def sold() -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """`sold(rows)`: the rows with the shop that each was sold in."""
+    return in_shops
+
+
+RULE = """
+import numpy as np
+
+
+class Rule:
+    def predict_proba(self, data):
+        log_odds = 1.5 - data["price"].to_numpy() / 50 + 1.5 * (data["colour"] == "red").to_numpy()
+        score = 1 / (1 + np.exp(-log_odds))
+        return np.column_stack([1 - score, score])
+
+
+def train(data, target):
+    return Rule()
+"""
+
+
+@pytest.fixture
+def light(tiny: Tiny) -> Tiny:
+    """The project with a model that needs no library and no fitting."""
+    tiny.write("train.py", RULE)
+    return tiny

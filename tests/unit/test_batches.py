@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from fuseline import records as r
 from fuseline.artifacts import digest as digest_of
-from fuseline.batches import Batches, Received, drop, find, identify, replay
-from fuseline.errors import FuselineError, Refused, SettingsError
+from fuseline.batches import Batches, Received, drop, find, identify, replay, something_to_do
+from fuseline.breaker import Policy
+from fuseline.errors import Refused, SettingsError
 from fuseline.folder import FolderStore
 from fuseline.ledger import Ledger
 from fuseline.state import State
@@ -189,12 +190,12 @@ def test_a_file_that_was_replaced_while_it_was_scored_stays(store: MemoryStore, 
 
 
 def test_a_file_that_arrives_while_the_old_one_is_finished_stays(store: MemoryStore) -> None:
-    """A doubt: between the look at the bytes and the delete a new file of that name can arrive, and is lost."""
+    """The look at the bytes and the delete must be one step of the store: else the new file is lost between them."""
     hooked = Hooked(store)
     store.put("inbox/p/a.csv", ROWS)
 
     def deliver(name: str, args: tuple[Any, ...]) -> None:
-        if name == "delete":
+        if name in ("delete", "delete_if"):
             store.put("inbox/p/a.csv", OTHER)
 
     hooked.before = deliver
@@ -275,6 +276,12 @@ def test_a_replay_that_crashed_after_the_file_arrived_is_ended_by_running_it_aga
     assert inbox(store) == {"a.csv": OTHER} and ledger.entry(3).event == r.Replayed(BATCH, "x", arrives)
 
 
+def test_a_batch_whose_repair_was_worse_can_be_replayed_as_it_was(batches: Batches, ledger: Ledger) -> None:
+    write(ledger, started(), quarantined(), r.Replayed(BATCH, "x", "a.2"))
+    assert replay(ledger, batches, BATCH, "the repair was worse") == BATCH
+    assert ledger.state().batches[BATCH].status == "waiting"
+
+
 @pytest.mark.parametrize(
     ("events", "status"),
     [
@@ -282,16 +289,15 @@ def test_a_replay_that_crashed_after_the_file_arrived_is_ended_by_running_it_aga
         ((published(),), "published"),
         ((quarantined(), r.Dropped(BATCH, "x")), "dropped"),
         ((quarantined(), r.Replayed(BATCH, "x")), "waiting"),
-        ((quarantined(), r.Replayed(BATCH, "x", "a.2")), "replaced"),
     ],
 )
-def test_only_a_quarantined_or_withdrawn_batch_is_replayed(
+def test_only_a_quarantined_withdrawn_or_replaced_batch_is_replayed(
     events: tuple[r.Event, ...], status: str, store: MemoryStore, batches: Batches, ledger: Ledger, tmp_path: Path
 ) -> None:
     write(ledger, started(), *events)
     (tmp_path / "a.csv").write_bytes(OTHER)
     for repaired in (None, tmp_path / "a.csv"):
-        with pytest.raises(Refused, match=f"{BATCH} is {status}; only a quarantined or withdrawn"):
+        with pytest.raises(Refused, match=f"{BATCH} is {status}; only a quarantined, withdrawn or replaced"):
             replay(ledger, batches, BATCH, "x", repaired)
     assert inbox(store) == {} and ledger.state().seq == 1 + len(events)
 
@@ -341,16 +347,14 @@ def undone(state: State, store: Store) -> set[str]:
 def test_a_repair_that_goes_back_to_bytes_known_before_is_refused_or_scored(
     store: MemoryStore, batches: Batches, ledger: Ledger, tmp_path: Path
 ) -> None:
-    """The repair was worse, so the first file is sent again: it is final, and would be scored by nobody."""
+    """The repair was worse, so the first file is sent again: it is final, and must not be left for nobody to score."""
     worse = f"a.{digest_of(OTHER)[:12]}"
     write(ledger, started(), quarantined(), r.Replayed(BATCH, "x", worse), started(worse), quarantined(worse))
     (tmp_path / "a.csv").write_bytes(ROWS)
-    try:
-        arrives = replay(ledger, batches, worse, "the first was better", tmp_path / "a.csv")
-    except FuselineError:
-        assert ledger.state().batches[worse].status == "quarantined"
-    else:
-        assert arrives in undone(ledger.state(), store), "replay says that it will be scored, and it is not"
+    with pytest.raises(Refused, match=f"{BATCH}, which is replaced: replay that one"):
+        replay(ledger, batches, worse, "the first was better", tmp_path / "a.csv")
+    assert ledger.state().batches[worse].status == "quarantined" and inbox(store) == {}
+    assert replay(ledger, batches, BATCH, "the first was better") in undone(ledger.state(), store)
 
 
 def test_a_repaired_file_of_a_kind_that_is_never_scored_is_refused(
@@ -358,9 +362,24 @@ def test_a_repaired_file_of_a_kind_that_is_never_scored_is_refused(
 ) -> None:
     write(ledger, started(), quarantined())
     (tmp_path / "a.xlsx").write_bytes(OTHER)
-    try:
-        arrives = replay(ledger, batches, BATCH, "x", tmp_path / "a.xlsx")
-    except FuselineError:
-        assert ledger.state().batches[BATCH].status == "quarantined" and inbox(store) == {}
-    else:
-        assert arrives in undone(ledger.state(), store), "replay says that it will be scored, and it is not"
+    with pytest.raises(Refused, match=r"a\.xlsx cannot be scored: a batch ends in \.parquet, \.csv, \.jsonl"):
+        replay(ledger, batches, BATCH, "x", tmp_path / "a.xlsx")
+    assert ledger.state().batches[BATCH].status == "quarantined" and inbox(store) == {}
+
+
+def test_what_a_run_could_settle(store: MemoryStore, batches: Batches, ledger: Ledger) -> None:
+    hold, fallback, early, late = Policy(), Policy(while_open="fallback"), "2026-03-01", "2026-04-01"
+    assert not something_to_do(batches, ledger.state(), hold, early), "nothing waits"
+    write(ledger, r.Registered("v1", "d", {}), r.Promoted("v1", None, "gate", ""), started())
+    assert something_to_do(batches, ledger.state(), hold, early), "a batch was begun"
+    write(ledger, published())
+    assert not something_to_do(batches, ledger.state(), hold, early)
+    store.put("inbox/p/b.csv", OTHER)
+    assert something_to_do(batches, ledger.state(), hold, early), "a file waits"
+    write(ledger, r.Tripped("x", r.Trip("2026-03-09")))
+    assert not something_to_do(batches, ledger.state(), hold, early), "the breaker is open"
+    assert something_to_do(batches, ledger.state(), hold, late), "it has cooled down"
+    assert not something_to_do(batches, ledger.state(), fallback, early), "there is no version before this one"
+    write(ledger, r.Registered("v2", "d", {}), r.Promoted("v2", "v1", "gate", ""), r.Tripped("x", r.Trip(None)))
+    assert something_to_do(batches, ledger.state(), fallback, early)
+    assert not something_to_do(batches, ledger.state(), hold, late)

@@ -77,7 +77,7 @@ def test_the_project_can_be_read_and_names_what_the_data_has() -> None:
     )
     assert config.sources["hotels"].join == "hotel_id"
     assert config.gate.min == {"auc": 0.70}
-    assert config.labels.min_rows == 800
+    assert config.labels.min_rows == 1500
     assert set(config.business) == {"expected_revenue_eur_per_booking", "share_flagged"}
 
 

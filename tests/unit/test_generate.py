@@ -164,9 +164,9 @@ def test_the_change_of_the_market_touches_outcomes_and_no_feature(small: Any, tm
     )
 
 
-def test_the_market_turns_over_five_days() -> None:
+def test_the_market_turns_over_four_days() -> None:
     shares = [g.market_share(date(2026, 3, d), date(2026, 3, 1)) for d in range(8, 17)]
-    assert shares == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    assert shares == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
     world = g.World(0, date(2026, 3, 1), True, g.make_hotels(0))
     assert world.market(date(2026, 3, 9)) == g.OLD_MARKET
     assert world.market(date(2026, 3, 20)).non_refundable == pytest.approx(g.NEW_MARKET.non_refundable)

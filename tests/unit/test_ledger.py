@@ -179,7 +179,18 @@ def test_what_is_not_json_is_named_and_nothing_is_guessed(data: bytes) -> None:
         decode(data, "p/ledger/00000007.json")
 
 
-@pytest.mark.parametrize("number", [2, 99, None, "1", 1.0])
+@pytest.mark.parametrize("number", [None, "1", 1.5, [1]])
+def test_an_entry_without_a_number_of_its_format_is_none(number: object) -> None:
+    with pytest.raises(LedgerError, match="k is not a ledger entry"):
+        decode(json.dumps({**json.loads(OLDEST), "format": number}).encode(), "k")
+
+
+def test_a_newer_format_is_told_apart_even_if_nothing_else_is_as_it_was() -> None:
+    with pytest.raises(LedgerError, match=r"k has format 2.* upgrade"):
+        decode(b'{"format": 2, "all": "different"}', "k")
+
+
+@pytest.mark.parametrize("number", [2, 99])
 def test_a_newer_format_asks_for_an_upgrade(number: object) -> None:
     with pytest.raises(LedgerError, match=r"k has format .* upgrade"):
         decode(json.dumps({**json.loads(OLDEST), "format": number}).encode(), "k")

@@ -12,7 +12,7 @@ from fuseline import records as r
 from fuseline.artifacts import digest as digest_of
 from fuseline.batches import Batches, replay
 from fuseline.breaker import Policy
-from fuseline.errors import NotFound, Refused, SettingsError, StoreError
+from fuseline.errors import NotFound, Refused, SettingsError
 from fuseline.ledger import Ledger
 from fuseline.predictions import PREDICTIONS, Predictions, Scored
 from fuseline.state import State
@@ -141,9 +141,21 @@ class World:
     def shows(self, *scored: Scored) -> bool:
         """Whether the folder holds exactly these attempts, and the ledger says so too."""
         published = {key: b.attempt for key, b in self.state.with_status("published").items()}
-        return self.visible == {f"{s.batch}.parquet": self.staged(s) for s in scored} and published == {
-            s.batch: s.attempt for s in scored
+        return published == {s.batch: s.attempt for s in scored} and self.visible == {
+            self.file(s.batch): self.staged(s) for s in scored
         }
+
+    def file(self, batch: str) -> str:
+        """The name of what consumers read: the batch and the entry that published it."""
+        return f"{batch}.{self.state.batches[batch].seq}.parquet"
+
+    def hide(self, scored: Scored) -> None:
+        """Remove what is visible, as a withdrawal that crashed before its entry does."""
+        self.store.delete(f"p/predictions/{self.file(scored.batch)}")
+
+    @property
+    def may_be_visible(self) -> set[str]:
+        return {self.file(batch) for batch in self.state.with_status("published")}
 
 
 @pytest.fixture
@@ -173,7 +185,7 @@ def test_a_good_batch_is_published_visible_and_out_of_the_inbox(world: World, as
         run="run7",
     )
     assert world.shows(scored) and world.inbox == []
-    assert digest_of(world.visible[f"{scored.batch}.parquet"]) == scored.digest
+    assert digest_of(world.visible[f"{scored.batch}.{entry.seq}.parquet"]) == scored.digest
 
 
 def test_a_halted_batch_is_quarantined_trips_and_is_not_visible(world: World) -> None:
@@ -232,11 +244,11 @@ def test_a_file_that_replaced_the_one_that_was_scored_stays_in_the_inbox(world: 
 def test_a_batch_is_published_only_where_the_breaker_admits_its_mode(status: str, mode: r.Mode) -> None:
     world = World()
     world.deliver()
-    scored = world.scored(mode=mode)
     if status != "closed":
         world.write(r.Tripped("x", r.Trip(None)))
     if status == "half_open":
         world.write(r.HalfOpened("x"))
+    scored = world.scored(mode=mode)
     entry = world.predictions().settle(scored)
     if (status, mode) in {("closed", "champion"), ("open", "fallback"), ("half_open", "trial")}:
         assert entry is not None and world.shows(scored) and world.inbox == []
@@ -291,10 +303,10 @@ def test_a_batch_that_is_withdrawn_while_it_is_made_visible_does_not_stay(world:
 
 
 def test_a_copy_by_a_slow_reconcile_does_not_replace_a_newer_publication(world: World) -> None:
-    """The check after the copy sees that the batch is published: but by a later attempt than the one it copied."""
+    """After the copy the batch is published: but by a later attempt than the one that was copied."""
     old = world.scored()
     world.predictions().settle(old)
-    world.store.delete(f"p/predictions/{old.batch}.parquet")  # as after a withdrawal that crashed half-way
+    world.hide(old)
     newer = []
 
     def publish_anew() -> None:
@@ -332,7 +344,7 @@ def test_a_new_publication_does_not_show_what_a_crashed_withdrawal_left(world: W
 
 
 def test_two_batches_of_one_name_are_not_both_published(world: World) -> None:
-    """The check of the name is made when a batch is started; two that start together both pass it."""
+    """Two that are started together both find the name free; the first that is settled takes it."""
     world.deliver("a.jsonl", b"2")
     first, second = world.scored(), world.scored("a.jsonl")
     assert first.name == second.name
@@ -358,7 +370,7 @@ def test_a_trial_of_the_champion_before_does_not_close_the_breaker_for_the_new_o
 def test_a_batch_that_was_scored_before_a_trip_is_not_published_after_it_by_the_version_that_tripped(
     world: World,
 ) -> None:
-    """A doubt: the breaker is closed again by v2's trial; the slow publisher of v1's scores is admitted."""
+    """The breaker is closed again by v2's trial, so that by its status alone v1's scores would be admitted."""
     world.deliver("b.csv", b"2")
     slow = world.scored()
     world.write(
@@ -400,7 +412,7 @@ def test_wherever_a_publisher_crashes_the_batch_is_published_once_and_nothing_is
 
     for world, crash in crashes(prepare):
         scored = held[-1]
-        assert set(world.visible) <= {f"{b}.parquet" for b in world.state.with_status("published")}, crash
+        assert set(world.visible) <= world.may_be_visible, crash
         assert world.inbox == ["a.csv"] or world.state.batches[scored.batch].final, crash
         world.predictions().reconcile(world.state)
         world.predictions().settle(scored)
@@ -448,7 +460,7 @@ def test_wherever_a_withdrawal_crashes_nothing_stays_visible_that_is_not_publish
         return lambda predictions: predictions.withdraw(held[-1].batch, "wrong")
 
     for world, crash in crashes(prepare):
-        assert set(world.visible) <= {f"{b}.parquet" for b in world.state.with_status("published")}, crash
+        assert set(world.visible) <= world.may_be_visible, crash
         world.predictions().reconcile(world.state)
         withdrawn = world.state.batches[held[-1].batch].status == "withdrawn"
         assert world.shows(*([] if withdrawn else held[-1:])), crash
@@ -463,7 +475,7 @@ def test_wherever_a_reconcile_crashes_the_next_one_ends_it() -> None:
     def prepare(world: World) -> Callable[[Predictions], object]:
         held.append(world.scored())
         world.predictions().settle(held[-1])
-        world.store.delete(f"p/predictions/{held[-1].batch}.parquet")
+        world.hide(held[-1])
         world.store.put("p/predictions/stray.parquet", b"x")
         return lambda predictions: predictions.reconcile(predictions.ledger.state())
 
@@ -508,7 +520,7 @@ def test_a_batch_that_two_people_withdraw_is_withdrawn_once(world: World) -> Non
 
 
 def test_a_published_batch_is_withdrawn_by_name_although_another_of_that_name_was_refused(world: World) -> None:
-    """A doubt: the refused one is told "withdraw that one first", and the name then finds the refused one."""
+    """The refused one is told "withdraw that one first": then the name must find the published one."""
     scored = world.scored()
     world.predictions().settle(scored)
     world.write(r.Quarantined("a.2", "a", "a.csv", "", "v1", "champion", 0, 0, r.Assessment("halt", None)))
@@ -530,7 +542,7 @@ def test_a_withdrawal_in_the_middle_of_a_reconcile_leaves_nothing_visible(world:
         world.deliver()
         scored = world.scored()
         world.predictions().settle(scored)
-        world.store.delete(f"p/predictions/{scored.batch}.parquet")
+        world.hide(scored)
         hooked, state = Hooked(world.store), world.state
         hooked.once(when, call, "predictions", lambda w=world, s=scored: w.predictions().withdraw(s.batch, "x"))
         world.predictions(hooked).reconcile(state)
@@ -549,7 +561,7 @@ def test_strays_are_removed_and_what_is_published_is_shown_again(world: World) -
     world.predictions().settle(scored)
     world.store.put("p/predictions/b.123.parquet", b"stray")
     world.store.put("p/predictions/sub/c.parquet", b"stray")
-    world.store.delete(f"p/predictions/{scored.batch}.parquet")
+    world.hide(scored)
     world.store.put("p2/predictions/b.parquet", b"another project's")
     world.predictions().reconcile(world.state)
     assert world.shows(scored) and world.store.exists("p2/predictions/b.parquet")
@@ -590,24 +602,36 @@ def test_predictions_that_are_gone_are_named_with_what_to_do(world: World) -> No
 
 
 def test_one_batch_whose_predictions_are_gone_does_not_hide_the_others(world: World) -> None:
-    """A doubt: reconcile stops at the first that it cannot show, so that those after it stay invisible."""
     world.deliver("b.csv", b"2")
     first, second = world.scored(), world.scored("b.csv")
     for scored in (first, second):
         world.predictions().settle(scored)
-        world.store.delete(f"p/predictions/{scored.batch}.parquet")
+        world.hide(scored)
     world.store.delete(f"p/batches/{first.batch}/{first.attempt}/{PREDICTIONS}")
     with pytest.raises(NotFound):
         world.predictions().reconcile(world.state)
-    assert list(world.visible) == [f"{second.batch}.parquet"]
+    assert list(world.visible) == [world.file(second.batch)]
 
 
-def test_a_batch_of_which_nothing_was_predicted_is_not_published_as_a_file_that_is_not_there(world: World) -> None:
-    """Scored says that `digest` is empty where there are no predictions; then no file is staged either."""
-    scored = replace(world.scored(), digest="")
-    world.store.delete(f"p/batches/{scored.batch}/{scored.attempt}/{PREDICTIONS}")
-    try:
+def test_a_batch_of_which_nothing_was_predicted_is_refused_before_anything_is_written(world: World) -> None:
+    scored, before = replace(world.scored(), digest=""), world.state
+    with pytest.raises(Refused, match=f"nothing was predicted for {scored.batch}"):
         world.predictions().settle(scored)
-    except (Refused, StoreError):
-        assert world.kinds()["Published"] == 0, "published, and from now on every reconcile fails"
-    world.predictions().reconcile(world.state)
+    assert world.state == before and world.inbox == ["a.csv"]
+    assert world.predictions().settle(replace(scored, assessment=HALT)) is not None
+
+
+def test_a_trip_after_which_the_breaker_was_reset_still_outdates_what_was_begun_before_it(world: World) -> None:
+    old = world.scored()
+    world.write(r.Tripped("x", r.Trip(None)), r.Reset("mended"))
+    assert world.predictions().settle(old) is None and world.inbox == ["a.csv"]
+    new = world.again(old)
+    assert world.predictions().settle(new) is not None and world.shows(new)
+
+
+def test_a_trial_of_a_version_that_was_replaced_meanwhile_is_not_published(world: World) -> None:
+    world.write(r.Tripped("x", r.Trip(None)), r.HalfOpened("x"))
+    trial = world.scored(mode="trial")
+    world.write(r.Registered("v2", "d", {}), r.Promoted("v2", "v1", "gate", "better"))
+    assert world.predictions().settle(trial) is None
+    assert world.state.breaker.status == "half_open"

@@ -319,10 +319,10 @@ def test_a_hook_of_other_arguments_is_a_fault(hooks: Callable[[str], ModuleType]
 
 
 def test_a_name_that_is_no_function_is_a_fault(hooks: Callable[[str], ModuleType]) -> None:
-    with pytest.raises(ModelFault, match="metrics in predict.py failed: TypeError: 'dict' object is not callable"):
+    with pytest.raises(ModelFault, match=r"metrics in predict.py failed: TypeError: 'dict' object is not callable"):
         Predictor(hooks("metrics = {}"), {"model": None}, "regression", ()).business(frame())
 
 
 def test_a_model_that_raises_says_what_it_said() -> None:
-    with pytest.raises(ModelFault, match="predict in predict.py failed: KeyError: 'x'"):
+    with pytest.raises(ModelFault, match=r"predict in predict.py failed: KeyError: 'x'"):
         Predictor(None, {"model": Proba()}, "binary", ("no", "yes")).scores(frame().drop(columns="x"))

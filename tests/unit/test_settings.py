@@ -3,7 +3,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -107,7 +107,7 @@ def test_every_spelling_of_a_time_becomes_the_same_in_utc(text: str, said: str) 
 def test_times_sort_as_text_whatever_their_zone(moment: datetime, minutes: int) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
     later = moment + timedelta(seconds=1)
-    elsewhere = later.astimezone(tz=__import__("datetime").timezone(timedelta(minutes=minutes)))
+    elsewhere = later.astimezone(timezone(timedelta(minutes=minutes)))
     assert parse_time(moment.isoformat(), "x") < parse_time(elsewhere.isoformat(), "x")
     assert parse_time(parse_time(elsewhere.isoformat(), "x"), "x") == later.isoformat()
 

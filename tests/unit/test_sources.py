@@ -84,7 +84,10 @@ def test_a_file_that_is_not_there_names_the_source_and_the_path(
 
 def test_a_key_that_is_not_there_names_the_source_and_the_key(project: Project, store: MemoryStore) -> None:
     said = r"\[sources.areas\] of project p: the store has no 'shared/no.csv'"
-    with pytest.raises(SettingsError, match=said), sources.local(store, project, "areas", Source("store:shared/no.csv")):
+    with (
+        pytest.raises(SettingsError, match=said),
+        sources.local(store, project, "areas", Source("store:shared/no.csv")),
+    ):
         pass
 
 

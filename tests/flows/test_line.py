@@ -1,0 +1,77 @@
+"""The whole loop through the flows and the store that the setting names: a folder's twin on S3 (moto's server)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fuseline import launch
+from fuseline.bootstrap import Line, line
+from fuseline.records import Held, Labelled, Promoted, Published, Quarantined
+from fuseline.settings import Settings
+
+
+
+@pytest.fixture
+def on_s3(trained: Path, bucket: str, tmp_path: Path) -> Line:
+    """The project on an empty bucket."""
+    for folder in ("projects", "data"):
+        shutil.copytree(trained / folder, tmp_path / folder)
+    settings = Settings(store=f"s3://{bucket}/line", projects=tmp_path / "projects", user="tester")
+    return line("tiny", settings=replace(settings, now="2026-03-01T06:00:00+00:00"))
+
+
+def kinds(here: Line) -> Iterator[Any]:
+    return (e.event for e in here.ledger.entries())
+
+
+def put(here: Line, key: str, rows: pd.DataFrame, folder: Path) -> None:
+    rows.to_csv(folder / "delivery.csv", index=False)
+    here.store.upload(key, folder / "delivery.csv")
+
+
+def test_the_loop_on_s3_trains_publishes_halts_and_reads_labels(on_s3, draw, tmp_path):
+    launch.run("train", "tiny", on_s3.settings)
+    assert [type(e) for e in kinds(on_s3) if isinstance(e, Promoted | Held)] == [Promoted]
+
+    put(on_s3, "inbox/tiny/day1.csv", draw(600, 2).drop(columns="bought"), tmp_path)
+    broken = draw(600, 3).drop(columns="bought").assign(price=lambda d: d["price"] * 100)
+    put(on_s3, "inbox/tiny/day2.csv", broken, tmp_path)
+    put(on_s3, "inbox/tiny/day3.csv", draw(600, 4).drop(columns="bought"), tmp_path)
+    launch.run("infer", "tiny", on_s3.settings)
+
+    (published,) = [e for e in kinds(on_s3) if isinstance(e, Published)]
+    (quarantined,) = [e for e in kinds(on_s3) if isinstance(e, Quarantined)]
+    assert published.batch.startswith("day1.")
+    assert "price looks multiplied by 100" in quarantined.assessment.sentence
+    assert on_s3.ledger.state().breaker.status == "open"
+    assert on_s3.batches.waiting() == ["day3.csv"]
+    (visible,) = on_s3.store.list("tiny/predictions/")
+    with on_s3.store.local(visible.key) as path:
+        read = pd.read_parquet(path)
+    assert len(read) == 600 and set(read["batch"]) == {published.batch} and set(read["version"]) == {"v0001"}
+
+    put(on_s3, "labels/tiny/day1.csv", draw(600, 2)[["id", "bought"]], tmp_path)
+    launch.run("feedback", "tiny", on_s3.settings)
+    (labelled,) = [e for e in kinds(on_s3) if isinstance(e, Labelled)]
+    assert labelled.batches[0].rows == 600 and labelled.verdict == "pass"
+    assert b"price looks multiplied by 100" in on_s3.store.get("tiny/reports/index.html")
+
+
+def test_a_flow_with_nothing_to_do_ends_well(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "line")
+    root = tmp_path / "line"
+    (root / "store" / "inbox" / "tiny" / "day1.parquet").unlink()
+    settings = Settings(store=str(root / "store"), projects=root / "projects", user="tester")
+    here = line("tiny", settings=settings)
+    before = here.ledger.state()
+    steps: list[str] = []
+    launch.run("infer", "tiny", settings, steps.append)
+    assert steps == ["start", "score", "assess", "publish", "end"]
+    assert here.ledger.state() == before
