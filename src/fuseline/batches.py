@@ -68,7 +68,8 @@ class Batches:
         """The names of the files in the inbox that can be batches, in the order of names."""
         prefix = self.inbox_key("")
         names = [item.key.removeprefix(prefix) for item in self.store.list(prefix)]
-        return [n for n in names if "/" not in n and n.lower().endswith(FORMATS) and not n.startswith((".", "_"))]
+        fit = (n for n in names if "/" not in n and n.lower().endswith(FORMATS) and not n.startswith((".", "_")))
+        return [n for n in fit if n.encode("utf-8", "ignore").decode() == n]  # JSON cannot name the others
 
     def receive(self, file: str) -> Received | None:
         """Keep a copy of a file of the inbox under its identity; None if it is gone meanwhile."""

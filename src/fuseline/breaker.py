@@ -142,8 +142,11 @@ class Policy:
         """The trip that a batch which may not be published brings with it, if any.
 
         A halt trips. A batch that could not be judged trips in half-open, or as the last of
-        `inconclusive_limit` in a row; before that it is quarantined and the line goes on.
+        `inconclusive_limit` in a row; before that it is quarantined and the line goes on. While the breaker is open
+        nothing follows: what the fallback's batches do must not keep the champion from being tried again.
         """
+        if breaker.status == "open":
+            return None
         if assessment.verdict == "inconclusive":
             in_a_row = breaker.inconclusive + 1
             if breaker.status == "closed" and in_a_row < self.inconclusive_limit:

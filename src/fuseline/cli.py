@@ -43,20 +43,14 @@ def main() -> None:
     """Run the command line; errors of Fuseline are printed as text, without a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is an interrupt: the flow ends its tasks first
     try:
-        code = app(standalone_mode=False) or 0  # commands return nothing: a number is the code of typer.Exit
+        app(prog_name="fuseline")
     except FuselineError as error:
         console.complain(str(error))
-        code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except Exception as error:
-        if not hasattr(error, "show"):  # a usage error of the command line prints itself
-            raise
-        error.show()
-        code = error.exit_code  # type: ignore[attr-defined]
-    if code == INTERRUPTED:
-        console.err.print("interrupted; nothing is half done: run the same command again to go on")
-    sys.exit(code)
+        sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            console.err.print("interrupted; nothing is half done: run the same command again to go on")
+        raise
 
 
 def _print_version(wanted: bool) -> None:

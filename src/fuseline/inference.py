@@ -243,6 +243,7 @@ class Inference:
                 assessment=assessment,
                 trip=policy.consequence(assessment, state.breaker, self.ledger.clock()) if trip else None,
                 run=self.ledger.by,
+                digest=received.digest,
             )
 
         self.ledger.append(quarantine)

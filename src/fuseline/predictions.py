@@ -3,7 +3,8 @@
 A batch is staged whole, then an entry of the ledger publishes it, then its one file is made visible under
 `predictions/`. The entry is the decision; what is visible follows it and is mended by `reconcile`. At every
 instant the folder holds complete files of published batches and nothing else: a file appears after its entry, and
-disappears before the entry that withdraws it.
+disappears before the entry that withdraws it. (A reconcile that races a withdrawal can show the file again, for as
+long as the withdrawal takes to delete it a second time.)
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class Predictions:
             assessment=scored.assessment,
             trip=self.policy.consequence(scored.assessment, state.breaker, self.ledger.clock()),
             run=self.ledger.by,
+            digest=scored.input_digest,
         )
 
     @staticmethod

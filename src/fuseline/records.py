@@ -205,7 +205,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A batch was not published; `trip` says whether the breaker opened with it."""
+    """A batch was not published; `trip` says whether the breaker opened with it, `digest` is that of its file."""
 
     batch: str
     name: str
@@ -218,6 +218,7 @@ class Quarantined:
     assessment: Assessment
     trip: Trip | None = None
     run: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)

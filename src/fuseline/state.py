@@ -204,7 +204,7 @@ class State:
                 return replace(state, breaker=self.breaker.passed_trial(entry.at))
             case r.Quarantined():
                 known = self.batches.get(event.batch)
-                digest, started = (known.digest, known.started) if known else ("", entry.seq)
+                digest, started = (known.digest, known.started) if known else (event.digest, entry.seq)
                 batch = Batch(
                     status="quarantined",
                     name=event.name,

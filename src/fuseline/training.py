@@ -46,7 +46,7 @@ from fuseline.rows import (
     scores_of,
     task_of,
 )
-from fuseline.storage import Store
+from fuseline.storage import Store, probe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,10 @@ class Training:
     def plan(self, run: str) -> TrainingPlan:
         """Take the request for a retrain, if there is one, reserve a version, and pin the rows."""
         _train_of(self.project)  # fail before anything is written
-        pinned = pin(self.project, self.store, self.batches, self.ledger.state())
+        state = self.ledger.state()
+        if not state.seq:
+            probe(self.store)  # no ledger is begun where two runs could overwrite each other's entries
+        pinned = pin(self.project, self.store, self.batches, state)
         self.ledger.append(lambda state: TrainingStarted(run))
         return TrainingPlan(self.models.reserve(self.ledger.state(), run), run, pinned)
 

@@ -520,6 +520,13 @@ def test_a_store_that_ignores_create_only_puts_is_refused():
     probe(disk)
 
 
+def test_no_ledger_is_begun_on_a_store_that_ignores_create_only_puts(tiny):
+    tiny.store = FaultyStore(tiny.store, parse_rules(f"ignore-create create * {ALWAYS}"))
+    with pytest.raises(UnsafeStore, match="does not keep create-only puts"):
+        tiny.line.training().plan("t1")
+    assert list(tiny.store.list("")) == []
+
+
 # ── settings ─────────────────────────────────────────────────────────────────────────────────────
 
 

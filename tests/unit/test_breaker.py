@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuseline.breaker import Breaker, Policy, Status
-from fuseline.records import Assessment, Mode, Trip
+from fuseline.records import Assessment, Mode, Trip, Verdict
 
 DAY = [f"2026-03-{day:02d}T00:00:00+00:00" for day in range(1, 32)]  # DAY[0] is the first of March
 
@@ -140,9 +140,14 @@ def test_a_trip_that_waits_for_a_champion_has_no_cool_down_but_trials() -> None:
     assert Policy(trials=3).trip(Breaker(), DAY[0], wait_for_champion=True) == Trip(until=None, trials=3)
 
 
-def test_a_halt_trips_in_every_status() -> None:
-    for breaker in (Breaker(), opened(), opened().half_open(DAY[1], "x")):
+def test_a_halt_trips_a_breaker_that_lets_batches_through() -> None:
+    for breaker in (Breaker(), opened().half_open(DAY[1], "x")):
         assert Policy().consequence(Assessment("halt"), breaker, DAY[2]) is not None
+
+
+@pytest.mark.parametrize("verdict", ["halt", "inconclusive"])
+def test_what_the_fallback_scores_does_not_keep_the_champion_from_being_tried_again(verdict: Verdict) -> None:
+    assert Policy().consequence(Assessment(verdict), opened(), DAY[2]) is None
 
 
 def test_undecided_batches_trip_as_the_last_of_the_limit() -> None:

@@ -157,12 +157,10 @@ def test_a_broken_ledger_ends_with_1(shell):
     assert "00000002.json is not a ledger entry" in said.err
 
 
-def test_a_fault_of_the_program_itself_is_not_hidden(new_shell):
-    (new_shell.tiny.folder / "project.toml").unlink()
-    (new_shell.tiny.folder / "project.toml").mkdir()
-    new_shell.tiny.folder.joinpath("train.py").unlink()
-    said = new_shell("check", "tiny")
-    assert said.code != 0
+def test_a_reader_that_stops_reading_is_no_fault(shell):
+    command = f"{sys.executable} -m fuseline.cli history tiny --json | head -c 1"
+    run = subprocess.run(command, shell=True, env={**os.environ, **shell.environment}, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("[", "")
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────

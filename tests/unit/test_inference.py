@@ -348,6 +348,7 @@ def test_two_trials_that_must_pass_go_through_one_after_the_other(trained, rows)
     for attempt, name, status in (("a1", "day1", "half_open"), ("a2", "day2", "closed")):
         plan = trained.line.inference(attempt).plan()
         assert [j.name for j in plan.jobs] == [name]
+        assert plan.held == tuple(f"{day}.parquet" for day in ("day1", "day2", "day3") if day > name)
         (entry,) = trained.infer(attempt)
         assert (entry.event.mode, state(trained).breaker.status) == ("trial", status)
     assert published(trained).keys() == {"day1", "day2"}
