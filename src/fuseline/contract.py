@@ -242,7 +242,7 @@ def check(batch: pa.RecordBatch | pa.Table, contract: Contract, first_row: int =
     count = batch.num_rows
     arrays, faults, missing = _brought(batch, contract)
     names = list(contract.names)
-    for name in (contract.id, contract.time):
+    for name in dict.fromkeys((contract.id, contract.time)):  # one column may be both
         if name is not None and name in batch.schema.names:
             names.append(name)
             arrays.append(_first(batch, name))

@@ -31,11 +31,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A file of labels that nobody has read: its name, the digest of its bytes and the kept join's key."""
+    """A file of labels to read: its name, the digest of its bytes, and the key of the join that is kept of it.
+
+    Attributes:
+        after: 0 for a file that nobody has read; for one that was read before some of its batches were published,
+            the entry of that reading: only what was published since is joined.
+    """
 
     file: str
     digest: str
     key: str
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,13 @@ class Readings:
         reference: the champion's metric on held-out rows.
         bound: what `pooled` was held against.
         condemned: batches whose own labels are beyond the bound.
+        partial: files of which some rows are not predicted, or not published, yet.
+        after: file to the entry of its last reading, 0 for none.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
+    partial: tuple[str, ...] = ()
+    after: Mapping[str, int] = field(default_factory=dict)
     batches: tuple[BatchMeasured, ...] = ()
     unmatched: int = 0
     version: str | None = None
@@ -75,9 +85,12 @@ class Feedback:
         self.models, self.batches, self.predictions = models, batches, predictions
 
     def waiting(self) -> list[LabelFile]:
-        """The label files whose bytes the ledger does not know, in the order of names."""
+        """The label files to read, in the order of names.
+
+        Those whose bytes the ledger does not know, and those that came before a batch of theirs was published.
+        """
         state = self.ledger.state()
-        known = state.labels
+        newest = max((b.seq for b in state.with_status("published").values()), default=0)
         prefix = f"labels/{self.project.name}/"
         found = []
         for item in self.store.list(prefix):
@@ -86,11 +99,12 @@ class Feedback:
                 continue
             with self.store.local(item.key) as path:
                 digest = file_digest(path)
-            if known.get(file) != digest:
+            after = state.partial.get(file, newest) if state.labels.get(file) == digest else 0
+            if after < newest or not after:
                 # What is kept sorts by when it came, so that of two labels for one row the later one counts.
                 name = f"{state.seq:08d}-{PurePosixPath(file).stem}.{digest[:12]}.parquet"
                 kept = f"{self.project.name}/feedback/{name}"
-                found.append(LabelFile(file, digest, kept))
+                found.append(LabelFile(file, digest, kept, after))
         return found
 
     def measure(self, files: Sequence[LabelFile]) -> Readings | None:
@@ -102,11 +116,12 @@ class Feedback:
         if not files:
             return None
         state = self.ledger.state()
-        joined, unmatched = [], 0
+        joined, partial, unmatched = [], [], 0
         for file in files:
             rows, missed = self._join(state, file)
             joined.append(rows)
             unmatched += missed
+            partial += [file.file] if missed else []
         import pandas as pd
 
         fresh = pd.concat(joined, ignore_index=True)
@@ -116,6 +131,8 @@ class Feedback:
         pooled, reference, bound, causes = self._champion(state)
         return Readings(
             files={f.file: f.digest for f in files},
+            partial=tuple(partial),
+            after={f.file: f.after for f in files},
             batches=batches,
             unmatched=unmatched,
             version=state.champion,
@@ -139,11 +156,12 @@ class Feedback:
                     self.predictions.withdraw(batch, readings.causes[0].sentence)
 
         def record(state: State) -> Labelled | None:
-            if all(state.labels.get(f) == d for f, d in readings.files.items()):
-                return None  # another run recorded them
+            if all(_recorded(state, f, d, readings.after[f]) for f, d in readings.files.items()):
+                return None  # another run did it
             still = halt and state.champion == readings.version
             return Labelled(
                 files=dict(readings.files),
+                partial=readings.partial,
                 batches=readings.batches,
                 unmatched=readings.unmatched,
                 version=readings.version,
@@ -182,7 +200,7 @@ class Feedback:
         labels = labels.dropna().drop_duplicates("id", keep="last")
         found = []
         left = labels
-        scored = state.with_status("published", "withdrawn")
+        scored = {k: b for k, b in state.with_status("published", "withdrawn").items() if b.seq > file.after}
         for batch in reversed(scored):
             if left.empty:
                 break
@@ -195,7 +213,9 @@ class Feedback:
         return joined, len(left)
 
     def _keep(self, file: LabelFile, joined: pd.DataFrame) -> None:
-        """Keep a join in the store, for training and for later readings."""
+        """Keep a join in the store, for training and for later readings, if anything was joined."""
+        if joined.empty:
+            return
         buffer = io.BytesIO()
         joined.to_parquet(buffer, index=False)
         self.store.put(file.key, buffer.getvalue())
@@ -277,6 +297,13 @@ class Feedback:
         return performance.worse_than(measured, reference, self.project.config.tolerance(manifest.task), manifest.task)[
             0
         ]
+
+
+def _recorded(state: State, file: str, digest: str, after: int) -> bool:
+    """Whether a reading of these bytes is in the ledger that is newer than entry `after`."""
+    if state.labels.get(file) != digest:
+        return False
+    return not after or state.partial.get(file) != after
 
 
 def _nothing() -> pd.DataFrame:

@@ -48,6 +48,7 @@ POOL = 20_000  # labelled rows that are weighted
 MATTER = 6  # columns that worlds are compared by
 PRIOR = 10.0  # how many times likelier another mix of rows is than a fault
 SHARP = 6  # the power of the distance by which a world is believed
+RARE = 15.0  # how much nearer the batch must look with a kind of fault that is not the simplest
 SCORED = 4  # fault worlds that are scored
 UNLIKELY = 0.01  # belief under which a world is left out of the columns' harm
 
@@ -102,9 +103,9 @@ def estimate(
 ) -> Estimate:
     """The loss of the metric that the worlds which look like the batch have, each believed as far as it does.
 
-    In a world of selection the reference rows are weighted to the batch's shares (`selection.rake`); in a world of fault
-    columns of them have values of the batch (`replay` and what else can happen to a column). With a world's harm h,
-    its distance T from the batch and its prior π, the estimate is Σ π T⁻⁶ h / Σ π T⁻⁶, and 0.0 if that is negative.
+    In a world of selection the reference rows are weighted to the batch's shares (`selection.rake`); in a world of
+    fault columns of them have values of the batch (`replay` and what else can happen to a column). With a world's harm
+    h, its distance T from the batch and its prior π, the estimate is Σ π T⁻⁶ h / Σ π T⁻⁶, and 0.0 if that is negative.
 
     Args:
         score: scores a frame of the columns and types of `frame`.
@@ -149,11 +150,11 @@ def _believed(worlds: Sequence[World], columns: Sequence[str], alone: Callable[[
     belief /= belief.sum()
     total = max(float(belief @ np.array([w.harm for w in worlds])), 0.0)
     selected = float(sum(b for b, w in zip(belief, worlds, strict=True) if not w.columns))
-    touched = {
-        c: sum(b for b, w in zip(belief, worlds, strict=True) if c in w.columns) for w in worlds for c in w.columns
-    }
+    touched: dict[str, float] = {}
+    for b, w in zip(belief, worlds, strict=True):
+        touched |= {c: touched.get(c, 0.0) + float(b) for c in w.columns}
     by_column = dict.fromkeys(columns, 0.0)
-    by_column |= {c: float(b) * alone(c) for c, b in touched.items() if b > UNLIKELY}
+    by_column |= {c: b * alone(c) for c, b in touched.items() if b > UNLIKELY}
     if len(columns) == 1:
         by_column = {columns[0]: total}
     return Estimate(total, by_column, selected)
@@ -203,9 +204,8 @@ class _Case:
 
     def selections(self, score_changed: bool) -> list[World]:
         """The reference as it is, raked to all that changed, and to the most changed column."""
-        rakes = [c for c in self.changed]
-        cuts = [self.cuts[c] for c in rakes] + (self.score_cuts if score_changed else [])
-        sets = [[], cuts]
+        cuts = [self.cuts[c] for c in self.changed] + (self.score_cuts if score_changed else [])
+        sets: list[list[Cut]] = [[], cuts]
         if len(cuts) > 1:
             sets.append([max(cuts, key=lambda c: c.signal)])
         return [self._selection(s) for s in sets]
@@ -226,7 +226,7 @@ class _Case:
     def faults(self, violated: tuple[str, ...]) -> list[World]:
         """Columns with other values, one after another and all at once, the other changed ones raked."""
         looked = [c for c in self.matter if c in self.changed or not self.changed]
-        sets = [violated] if violated else [(c,) for c in looked]
+        sets: list[tuple[str, ...]] = [violated] if violated else [(c,) for c in looked]
         sets.append(tuple(self.changed))
         found = []
         for names in dict.fromkeys(s for s in sets if s):
@@ -249,14 +249,14 @@ class _Case:
             distances = {}
             for kind in kinds:
                 self.kinds[name] = kind
-                distances[kind] = self._plain_distance((name,), weights, 0)
+                distances[kind] = self._plain_distance((name,), weights, 0) + (RARE if kind != kinds[0] else 0.0)
             self.kinds[name] = min(kinds, key=distances.__getitem__)
 
     def _values(self, name: str) -> np.ndarray:
         """The column's values in the part rows, after the fault."""
         key = name, self.kinds[name]
         if key not in self.made:
-            rng = np.random.default_rng([self.seed, self.pool.columns.get_loc(name)])
+            rng = np.random.default_rng([self.seed, list(self.pool.columns).index(name)])
             reference, batch = self.pool[name].to_numpy(), self.batch[name].to_numpy()
             self.made[key] = happen(self.kinds[name], reference, batch, self.cuts[name], rng)[self.part]
         return self.made[key]
@@ -414,9 +414,8 @@ def _swap_levels(reference: np.ndarray, batch: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     was, now = (pd.Series(v).value_counts().index for v in (reference, batch))
-    found: np.ndarray = (
-        pd.Series(reference).map({**dict(zip(was, was, strict=True)), **dict(zip(was, now, strict=False))}).to_numpy()
-    )
+    names = {**dict(zip(was, was, strict=True)), **dict(zip(was, now, strict=False))}
+    found: np.ndarray = pd.Series(reference).map(names).to_numpy(dtype=object)
     found[pd.isna(found)] = None
     return found
 

@@ -274,6 +274,7 @@ class Labelled:
 
     Attributes:
         files: label file name to digest.
+        partial: the files of which some rows had no published prediction yet; they are read again after more are.
         pooled: the metric on the newest labelled rows of the champion, None if they are too few.
         reference: the metric that the version had on held-out rows.
         bound: the value that `pooled` was held against.
@@ -290,6 +291,7 @@ class Labelled:
     causes: tuple[Cause, ...] = ()
     trip: Trip | None = None
     retrain: bool = False
+    partial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class Cut:
     def shares(self, places: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The share of each bin, shape (size,)."""
         counts = np.bincount(places, weights, self.size)
-        return counts / counts.sum()
+        found: np.ndarray = counts / counts.sum()
+        return found
 
     @property
     def missing(self) -> float:
@@ -104,9 +105,8 @@ def cut(reference: np.ndarray, batch: np.ndarray) -> Cut:
         return Cut(None, levels, places, there, np.arange(size), size)
     known = _numbers(reference)
     known = known[~np.isnan(known)]
-    edges = (
-        np.unique(np.quantile(known, np.linspace(0.0, 1.0, FINE + 1), method="inverted_cdf")) if len(known) else known
-    )
+    at = np.linspace(0.0, 1.0, FINE + 1)
+    edges = np.unique(np.quantile(known, at, method="inverted_cdf")) if len(known) else known
     places = _places(edges, reference)
     size = len(edges) + 3
     shares = np.bincount(places, minlength=size)[:-3] / max(len(known), 1)
@@ -278,7 +278,8 @@ class Likeness:
         apart = self.batch[:wide] - weights @ features / weights.sum()
         inverse = self._plain_inverse if wide == self.plain else self._inverse
         noise = 1.0 / self.rows + 1.0 / effective(weights) + 1.0 / 2000.0
-        return max(float(apart @ inverse @ apart) / noise + 2.0 * columns, 0.15 * wide)
+        fit = float(apart @ inverse @ apart) / noise
+        return max(fit + 2.0 * columns, 0.15 * float(wide))
 
 
 def _middles(column: Cut) -> np.ndarray:
@@ -296,4 +297,5 @@ def _codes(column: Cut, value: np.ndarray) -> np.ndarray:
         rows = np.bincount(column.reference, minlength=column.size)
         found = (np.bincount(column.reference, value, column.size) + value.mean()) / (rows + 1.0)
     mine = found[column.reference]
-    return (found - mine.mean()) / (mine.std() + 1e-9)
+    standard: np.ndarray = (found - mine.mean()) / (mine.std() + 1e-9)
+    return standard

@@ -86,6 +86,7 @@ class State:
     Attributes:
         tenures: who was champion since when.
         labels: label file to the digest of what was read of it.
+        partial: label file with rows that had no published prediction, to the entry of its last reading.
         tripped: the last entry that opened the breaker: what was started before it is not published after it.
     """
 
@@ -98,6 +99,7 @@ class State:
     batches: Mapping[str, Batch] = field(default_factory=dict)
     retrain: Retrain | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    partial: Mapping[str, int] = field(default_factory=dict)
     tripped: int = 0
 
     def with_status(self, *statuses: BatchStatus) -> dict[str, Batch]:
@@ -233,7 +235,9 @@ class State:
         for measured in event.batches:
             known = batches[measured.batch]
             batches[measured.batch] = replace(known, labelled=known.labelled + measured.rows)
-        state = replace(self, labels={**self.labels, **event.files}, batches=batches)
+        left = {f: seq for f, seq in self.partial.items() if f not in event.files}
+        partial = {**left, **dict.fromkeys(event.partial, entry.seq)}
+        state = replace(self, labels={**self.labels, **event.files}, partial=partial, batches=batches)
         sentence = event.causes[0].sentence if event.causes else "labels"
         if event.trip is not None:
             state = replace(state, breaker=state.breaker.trip(event.trip, entry.at, sentence))

@@ -404,3 +404,29 @@ def test_a_regression_without_an_id_column_is_judged_by_its_rmse(tiny):
     event = tiny.feedback().event
     assert event.verdict == "halt"
     assert "labels of 400 rows say RMSE" in event.causes[0].sentence
+
+
+def test_labels_that_come_before_their_batch_is_published_count_when_it_is(trained, rows):
+    day = rows(400, 41)
+    trained.deliver_labels("day1", day)
+    early = trained.feedback()
+    assert early is not None and early.event.unmatched == 400 and early.event.partial == ("day1.csv",)
+    assert trained.line.feedback().waiting() == []  # nothing was published since
+
+    trained.deliver("day1", day.drop(columns="bought"))
+    trained.infer()
+    late = trained.feedback()
+
+    assert late is not None and [b.rows for b in late.event.batches] == [400]
+    assert late.event.unmatched == 0 and late.event.partial == ()
+    assert trained.line.feedback().waiting() == []
+
+
+def test_labels_that_match_nothing_do_not_stop_the_next_training(trained, rows):
+    day = rows(400, 42)
+    trained.deliver("day1", day.drop(columns="bought"))
+    trained.infer()
+    trained.deliver_labels("day1", day)
+    trained.deliver_labels("strange", rows(50, 43))
+    trained.feedback()
+    assert trained.train("t2") == "v0002"
