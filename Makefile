@@ -46,7 +46,7 @@ report: $(READY) ## make the pages of PROJECT again
 	$(BIN)/fuseline report $(PROJECT)
 
 test: $(READY) ## every test, with branch coverage
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
 
 check: $(READY) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

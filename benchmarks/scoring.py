@@ -211,7 +211,7 @@ def table(found: list[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table("model", "rows", "what", "wall s", "CPU s", "CPU × script", "peak MB", "pass CPU s")
+    shown = Table("model", "rows", "what", "wall s", "CPU s", "CPU / script", "peak MB", "pass CPU s")
     base: dict[object, float] = {}
     keys = list(dict.fromkeys((f["model"], f["rows"], f["what"]) for f in found))
     for model, rows, what in keys:

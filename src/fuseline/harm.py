@@ -1,8 +1,8 @@
-"""What a change of columns would cost the model: the batch's values put into labelled reference rows, and scored.
+"""What a change of columns would cost the model, read off labelled reference rows that are made to look like the batch.
 
-A column is replayed by moving as little as possible until the reference rows are spread as the batch is. Labels of the
-reference are known, so the loss of the metric can be read. It is the loss if the values changed and what they stand for
-did not: right for faults, too high where other rows were selected.
+There are two ways to do so, and they hurt differently. The batch may be another mix of the same kind of rows: then
+reference rows are weighted. Or values no longer mean what they meant: then reference rows get the batch's values, and
+are scored again. Labels of the reference are known, so the loss of the metric can be read in either world.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fuseline.errors import DataError
-from fuseline.performance import _target as places_of
-from fuseline.performance import choose_rows, loss, measure
+from fuseline.performance import choose_rows, loss, measure, target_of
 from fuseline.records import Measured, Task
+from fuseline.replay import happen, kinds_of, replay
 from fuseline.selection import MISSING, Cut, Likeness, cut, rake, weighted_metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["Estimate", "World", "estimate", "explain", "replay"]
 
 FACTORS = {
     **{10.0**k: f"{10.0**k:,.10g}" for k in range(-9, 10) if k},
@@ -185,7 +187,7 @@ class _Case:
     ) -> None:
         self.score, self.pool, self.task, self.batch, self.changed, self.part = score, pool, task, batch, changed, part
         self.labels, self.classes, self.scores, self.matter, self.seed = labels, classes, scores, matter, seed
-        self.target = places_of(task, labels, classes)
+        self.target = target_of(task, labels, classes)
         self.cuts = {c: cut(pool[c].to_numpy(), batch[c].to_numpy()) for c in dict.fromkeys([*changed, *matter])}
         sides = [s if s.ndim == 2 else s[:, None] for s in (scores, batch_scores)]
         self.score_cuts = [cut(a, b) for a, b in list(zip(*(s.T for s in sides), strict=True))[:3]]
@@ -216,10 +218,16 @@ class _Case:
         return World(distance, self._weighted_loss(weights) if cuts else 0.0, PRIOR)
 
     def _weighted_loss(self, weights: np.ndarray) -> float:
+        """The loss, nearer to 0.0 by its standard error: few rows with large weights must not look like harm."""
         before, after = (
             weighted_metric(self.task, self.target, self.scores, w) for w in (np.ones(len(weights)), weights)
         )
-        return _lost(self.task, before, after)
+        if before is None or after is None:
+            return 0.0
+        unit = before[0] if self.task == "regression" else 1.0
+        error = float(np.linalg.norm(after[1] - before[1])) / (unit or 1.0)
+        found = _lost(self.task, before[0], after[0])
+        return float(np.sign(found)) * max(abs(found) - error, 0.0)
 
     # ── values that mean something else ──────────────────────────────────────────────────────────
 
@@ -286,7 +294,7 @@ class _Case:
         if np.ptp(weights) == 0.0:
             return loss(self.task, self.before, measure(self.task, self.labels[self.part], scores, self.classes))
         after = weighted_metric(self.task, self.target[self.part], scores, weights)
-        return _lost(self.task, self.before.value, after)
+        return _lost(self.task, self.before.value, None if after is None else after[0])
 
     def alone(self, name: str) -> float:
         """What one column costs, if its values mean something else."""
@@ -296,136 +304,13 @@ class _Case:
         return max(self._alone[name], 0.0)
 
 
-def _lost(task: Task, before: float | None, after: float | None) -> float:
-    if before is None or after is None:
-        return 1.0 if task == "regression" else 0.0
+def _lost(task: Task, before: float, after: float | None) -> float:
+    """As `performance.loss`, of figures."""
+    if after is None:
+        return 1.0
     if task != "regression":
         return before - after
     return after / before - 1.0 if before else float(after > 0.0)
-
-
-def kinds_of(values: np.ndarray, changed: bool) -> tuple[str, ...]:
-    """What can happen to a column; the first is taken where nothing speaks for another."""
-    if values.dtype == object:
-        return ("moved", "swapped", "dealt") if changed else ("dealt",)
-    turned = ("turned",) if values.dtype.kind == "f" else ()
-    return ("moved", "part", *turned, "dealt") if changed else ("dealt", *turned)
-
-
-def happen(kind: str, reference: np.ndarray, batch: np.ndarray, bins: Cut, rng: np.random.Generator) -> np.ndarray:
-    """The reference's rows with the batch's values: `moved` as `replay` does, and the rest of what can happen.
-
-    `part` moves as few rows as possible to other bins; `turned` turns the order of the values round; `dealt` gives the
-    rows values at random; `swapped` gives each level the name of the batch's level that is as common.
-    """
-    if kind == "moved":
-        return replay(reference, batch, rng)
-    if kind == "dealt":
-        return batch[rng.integers(0, len(batch), len(reference))]
-    if kind == "part":
-        return _move_between_bins(reference, batch, bins, rng)
-    if kind == "turned":
-        return _replay_ranks(-reference, batch, rng)
-    return _swap_levels(reference, batch)
-
-
-def replay(reference: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Reference rows with the values spread as in the batch, moving as little as possible.
-
-    Numbers and times keep their ranks: the k-th least gets the batch's value of the same rank, and the batch's share of
-    rows is null. Of text, rows keep their level as far as the batch has enough of it; the rest get a level that the
-    batch has more of.
-
-    Args:
-        reference: shape (rows,): float64, datetime64 or object (text) with None. Not changed.
-        batch: the same type, shape (any,); without rows nothing moves. Not changed.
-
-    Returns:
-        A new array of the shape and type of `reference`.
-
-    >>> prices, dearer = np.array([3.0, 1.0, 2.0]), np.array([100.0, 300.0, 200.0])
-    >>> replay(prices, dearer, np.random.default_rng(0)).tolist()
-    [300.0, 100.0, 200.0]
-    """
-    if not len(reference) or not len(batch):
-        return reference.copy()
-    return _replay_levels(reference, batch, rng) if reference.dtype == object else _replay_ranks(reference, batch, rng)
-
-
-def _replay_ranks(reference: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    null, known = _null(reference), np.sort(batch[~_null(batch)])
-    nulls = round(len(reference) * (1.0 - len(known) / len(batch)))
-    empty = np.concatenate([rng.permutation(np.flatnonzero(null)), rng.permutation(np.flatnonzero(~null))])[:nulls]
-    kept = ~null
-    kept[empty] = False
-    filled = null.copy()
-    filled[empty] = False
-    found = np.full_like(reference, np.nan if reference.dtype.kind == "f" else "NaT")
-    places = np.flatnonzero(kept)
-    order = places[np.lexsort((rng.random(len(places)), reference[places]))]  # ties in any order
-    if len(known):
-        found[order] = known[((np.arange(len(order)) + 0.5) * len(known) / max(len(order), 1)).astype(np.int64)]
-        found[filled] = rng.choice(known, int(filled.sum()))
-    return found
-
-
-def _null(values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.isnan(values) if values.dtype.kind == "f" else np.isnat(values)
-    return found
-
-
-def _replay_levels(reference: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    import pandas as pd
-
-    codes, levels = pd.factorize(np.concatenate([reference, batch]), use_na_sentinel=False)
-    values = np.asarray(levels, dtype=object)
-    values[pd.isna(values)] = None
-    found: np.ndarray = values[_replay_codes(codes[: len(reference)], codes[len(reference) :], len(levels), rng)]
-    return found
-
-
-def _replay_codes(reference: np.ndarray, batch: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Codes from 0 to `size` spread as in the batch, with the least moves."""
-    here, there = (np.bincount(part, minlength=size) for part in (reference, batch))
-    wanted = _whole(there * (len(reference) / len(batch)), len(reference))
-    codes = reference.copy()
-    mixed = rng.permutation(len(codes))
-    turn = np.empty(len(codes), dtype=np.int64)  # which of its level's rows a row is, in a random order
-    by_level = mixed[np.argsort(codes[mixed], kind="stable")]
-    turn[by_level] = np.arange(len(codes)) - np.repeat(np.cumsum(here) - here, here)
-    moved = np.flatnonzero(turn >= wanted[codes])
-    codes[moved] = rng.permutation(np.repeat(np.arange(size), np.maximum(wanted - here, 0)))
-    return codes
-
-
-def _move_between_bins(reference: np.ndarray, batch: np.ndarray, bins: Cut, rng: np.random.Generator) -> np.ndarray:
-    """The rows whose bin has too many get any value that the batch has in a bin with too few."""
-    places = _replay_codes(bins.reference, bins.batch, bins.size, rng)
-    moved = np.flatnonzero(places != bins.reference)
-    order, many = np.argsort(bins.batch, kind="stable"), np.bincount(bins.batch, minlength=bins.size)
-    first = (np.cumsum(many) - many)[places[moved]]
-    found = reference.copy()
-    found[moved] = batch[order[first + (rng.random(len(moved)) * many[places[moved]]).astype(np.int64)]]
-    return found
-
-
-def _swap_levels(reference: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """The k-th most common level gets the name of the batch's k-th most common one; levels beyond keep theirs."""
-    import pandas as pd
-
-    was, now = (pd.Series(v).value_counts().index for v in (reference, batch))
-    names = {**dict(zip(was, was, strict=True)), **dict(zip(was, now, strict=False))}
-    found: np.ndarray = pd.Series(reference).map(names).to_numpy(dtype=object)
-    found[pd.isna(found)] = None
-    return found
-
-
-def _whole(shares: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near the shares that add up to the total: the largest remainders are rounded up."""
-    down = np.floor(shares + 1e-9).astype(np.int64)
-    up = np.argsort(-(shares - down), kind="stable")[: total - int(down.sum())]
-    down[up] += 1
-    return down
 
 
 # ── what happened, in words ──────────────────────────────────────────────────────────────────────

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+MANY = 4  # columns: fewer that change at once are looked at one by one
+GROSS = 0.25  # share of rows that are null, never seen or out of range beyond their bound: no population does that
+SUPPORT = ("nulls", "unseen", "out of range")
 
 
 class Monitor:
@@ -136,11 +139,27 @@ class Monitor:
         if not columns:
             worst = max(fired, key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
             return estimate.total, [self._scores(estimate, worst, tolerance)]
+        if self._natural(columns, fired):
+            return estimate.total, [self._drift(columns, estimate, tolerance)]
         causes = [self._change(c, frame[c], sample[c], estimate, tolerance) for c in columns]
         causes.sort(key=lambda cause: -(cause.harm or 0.0))
         if estimate.total > tolerance / 2 and all(cause.level == "warn" for cause in causes):
             causes.insert(0, self._together(estimate, tolerance, columns))
         return estimate.total, causes
+
+    def _natural(self, columns: Sequence[str], fired: Sequence[Check]) -> bool:
+        """Whether it looks as a population does that drifts: most columns a little, none of them out of its mind."""
+        gross = any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in fired)
+        return len(columns) >= MANY and 2 * len(columns) > len(self.model.manifest.features) and not gross
+
+    def _drift(self, columns: Sequence[str], estimate: harm.Estimate, tolerance: float) -> Cause:
+        """Natural drift: its cost cannot be read without labels, so the project's policy decides."""
+        policy, of = self.config.checks.on_drift, len(self.model.manifest.features)
+        sentence = (
+            f"{len(columns)} of {of} columns changed at once ({', '.join(columns[:3])} …), as in natural drift: "
+            f"what it costs shows only in labels (estimated loss {estimate.total:.3f})"
+        )
+        return Cause("drift", sentence, None, estimate.total, tolerance / 2, estimate.total, level=policy)
 
     def _change(
         self, column: str, before: pd.Series, after: pd.Series, estimate: harm.Estimate, tolerance: float

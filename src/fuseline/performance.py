@@ -150,7 +150,7 @@ def choose_rows(task: Task, truth: np.ndarray, classes: Sequence[str], most: int
     Returns:
         Row numbers, ascending, shape (at most `most`,).
     """
-    target = _target(task, truth, classes)
+    target = target_of(task, truth, classes)
     known = np.flatnonzero(_known(task, target))
     if len(known) <= most:
         return known
@@ -325,7 +325,7 @@ def _labelled(
     task: Task, truth: np.ndarray, scores: np.ndarray, classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places of the classes (or numbers) and scores of the rows that have a label."""
-    target, scores = _target(task, truth, classes), np.asarray(scores, dtype=np.float64)
+    target, scores = target_of(task, truth, classes), np.asarray(scores, dtype=np.float64)
     expected = (len(target), len(classes)) if task == "multiclass" else (len(target),)
     if scores.shape != expected:
         raise DataError(
@@ -339,7 +339,7 @@ def _known(task: Task, target: np.ndarray) -> np.ndarray:
     return np.isfinite(target) if task == "regression" else target >= 0
 
 
-def _target(task: Task, truth: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def target_of(task: Task, truth: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Labels as places in `classes` (-1 without one), or as numbers (NaN without one)."""
     if task == "regression":
         try:

@@ -77,6 +77,8 @@ class Checks:
         max_duplicate_ids: share of rows whose id was there before, beyond which the batch is halted.
         expected_rows: rows of a usual batch; half or twice as many are halted. None: not checked.
         mean_batches_between_false_halts: how rare false halts are to be on clean batches.
+        on_drift: whether a batch in which most columns changed at once, as in natural drift, is published with a
+            warning, or halted: what such drift costs cannot be read without labels.
     """
 
     tolerance: float | None = None
@@ -84,6 +86,7 @@ class Checks:
     max_duplicate_ids: float = 0.001
     expected_rows: int | None = None
     mean_batches_between_false_halts: int = 1000
+    on_drift: Literal["warn", "halt"] = "warn"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fuseline.drift import triangular
 from fuseline.records import Task
 
 if TYPE_CHECKING:
@@ -73,21 +74,22 @@ class Cut:
         td is the triangular discrimination of p and q, and E₀[td] = (bins - 1)/2 · (1/n + 1/N) its mean if nothing
         changed.
         """
-        p, q = (np.bincount(self.coarse[c]) / len(c) for c in (self.reference, self.batch))
-        p, q = (np.pad(x, (0, int(self.coarse.max()) + 1 - len(x))) for x in (p, q))
-        return p + self._signal(p, q) * (q - p)
+        p, q = self._coarse_shares()
+        found: np.ndarray = p + (q - p) * max(0.0, 1.0 - 1.0 / self.signal)
+        return found
 
     @property
     def signal(self) -> float:
-        """How far the change of the coarse shares is beyond noise: td / E₀[td]."""
-        p, q = (np.bincount(self.coarse[c], minlength=self.size) / len(c) for c in (self.reference, self.batch))
-        return 1.0 / (1.0 - s) if (s := self._signal(p, q)) < 1.0 else np.inf
-
-    def _signal(self, p: np.ndarray, q: np.ndarray) -> float:
+        """How many times as large as by chance the change of the coarse shares is: td / E₀[td] of `target`, over 0."""
+        p, q = self._coarse_shares()
         filled = (p + q) > 0.0
-        found = float((np.square(p - q)[filled] / (p + q)[filled]).sum())
-        chance = (filled.sum() - 1) / 2.0 * (1.0 / len(self.batch) + 1.0 / len(self.reference))
-        return max(0.0, 1.0 - chance / found) if found > 0.0 else 0.0
+        chance = (int(filled.sum()) - 1) / 2.0 * (1.0 / len(self.batch) + 1.0 / len(self.reference))
+        return max(float(triangular(p, q)) / chance, 1e-9) if chance else 1.0
+
+    def _coarse_shares(self) -> tuple[np.ndarray, np.ndarray]:
+        bins = int(self.coarse.max()) + 1
+        p, q = (np.bincount(self.coarse[c], minlength=bins) / len(c) for c in (self.reference, self.batch))
+        return p, q
 
 
 def cut(reference: np.ndarray, batch: np.ndarray) -> Cut:
@@ -180,7 +182,9 @@ def effective(weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
-def weighted_metric(task: Task, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float | None:
+def weighted_metric(
+    task: Task, target: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> tuple[float, np.ndarray] | None:
     """The metric of `performance.measure` with weighted rows; None if it cannot be measured.
 
     Args:
@@ -188,30 +192,45 @@ def weighted_metric(task: Task, target: np.ndarray, scores: np.ndarray, weights:
         scores: shape (rows,) or (rows, classes).
         weights: shape (rows,), 0 or more.
 
-    >>> weighted_metric("binary", np.array([0, 0, 1]), np.array([0.1, 0.9, 0.5]), np.array([3.0, 1.0, 1.0]))
+    Returns:
+        The metric, and each row's part of its error (by the delta method), shape (rows,): the root of the sum of their
+        squares is the standard error; of two weightings of the same rows, the parts are subtracted first.
+
+    >>> weighted_metric("binary", np.array([0, 0, 1]), np.array([0.1, 0.9, 0.5]), np.array([3.0, 1.0, 1.0]))[0]
     0.75
     """
     if task == "regression":
-        errors = np.abs(target - scores)
-        unit = float(errors.max())
-        if not unit or not np.isfinite(unit):
-            return unit if np.isfinite(unit) else None
-        return unit * float(np.sqrt(np.average(np.square(errors / unit), weights=weights)))
+        return _rmse(np.abs(target - scores), weights)
     if task == "binary":
         return _auc(target == 1, scores, weights)
     found = [_auc(target == k, scores[:, k], weights) for k in range(scores.shape[1])]
-    usable = [auc for auc in found if auc is not None]
-    return float(np.mean(usable)) if usable else None
-
-
-def _auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float | None:
-    yes, no = weights[positive].sum(), weights[~positive].sum()
-    if yes <= 0.0 or no <= 0.0:
+    usable = [f for f in found if f is not None]
+    if not usable:
         return None
+    return float(np.mean([value for value, _ in usable])), np.mean([parts for _, parts in usable], axis=0)
+
+
+def _rmse(errors: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray] | None:
+    unit = float(errors.max())  # squares of large errors would overflow
+    if not np.isfinite(unit):
+        return None
+    squares, shares = np.square(errors / (unit or 1.0)), weights / weights.sum()
+    value = float(np.sqrt(shares @ squares))
+    parts = shares * (squares - value**2) / (2.0 * value) if value else np.zeros(len(errors))
+    return (value * unit, parts * unit) if unit else (0.0, parts)
+
+
+def _auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray] | None:
+    yes, no = np.where(positive, weights, 0.0), np.where(positive, 0.0, weights)
+    if yes.sum() <= 0.0 or no.sum() <= 0.0:
+        return None
+    yes, no = yes / yes.sum(), no / no.sum()
     _, place = np.unique(scores, return_inverse=True)
-    below = np.bincount(place, np.where(positive, 0.0, weights))
-    beaten = np.cumsum(below) - below / 2.0
-    return float((weights[positive] * beaten[place[positive]]).sum() / (yes * no))
+    below, above = np.bincount(place, no), np.bincount(place, yes)
+    beaten = (np.cumsum(below) - below / 2.0)[place]  # share of the negatives that a row beats
+    beating = 1.0 - (np.cumsum(above) - above / 2.0)[place]  # share of the positives that beat a row
+    value = float(yes @ beaten)
+    return value, yes * (beaten - value) + no * (beating - value)
 
 
 # ── how well rows look like the batch ────────────────────────────────────────────────────────────

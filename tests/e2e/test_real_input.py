@@ -16,6 +16,7 @@ from fuseline.bootstrap import Line, line
 from fuseline.records import Labelled, Promoted, Published, Quarantined
 from fuseline.scaffold import create
 from fuseline.settings import Settings
+from fuseline.state import State
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 BATCH_ROWS, LABELS_LATE = 1_000, 3
@@ -104,21 +105,37 @@ def rows_read(played: Played) -> int:
     return len(pd.read_parquet(folder))
 
 
-def test_bank_runs_to_its_end_and_publishes_what_the_ledger_says(tmp_path):
+def settled_and_shown(played: Played) -> None:
+    """What must hold of every play: nothing lost, nothing shown that is not published, nothing published while open."""
+    state = played.here.ledger.state()
+    published, quarantined = state.with_status("published"), state.with_status("quarantined")
+    assert len(published) + len(quarantined) + len(played.here.batches.waiting()) == played.batches
+    assert rows_read(played) == sum(b.rows for b in published.values())
+    so_far = State()
+    for entry in played.here.ledger.entries():
+        if isinstance(entry.event, Published):
+            assert so_far.breaker.status != "open" and entry.event.assessment.verdict in ("pass", "warn")
+        so_far = so_far.apply(entry)
+
+
+def test_bank_stops_where_months_come_that_training_never_saw(tmp_path):
     played = play(tmp_path, "bank.parquet", "target", None)
-    state = played.here.ledger.state()
+    settled_and_shown(played)
     assert played.batches == 22
-    print(played.verdicts, state.champion, [e.event for e in played.here.ledger.entries() if isinstance(e.event, Promoted)])
-    for e in played.here.ledger.entries():
-        if isinstance(e.event, Labelled): print(e.event.pooled, e.event.reference, e.event.verdict)
-        if isinstance(e.event, Quarantined): print(e.event.batch, e.event.assessment.sentence, e.event.assessment.harm)
+    assert played.count(Published) == 1 and played.count(Quarantined) == 5
+    assert played.verdicts["inconclusive"] == 0
+    halted = [e.event for e in played.here.ledger.entries() if isinstance(e.event, Quarantined)]
+    assert all(e.assessment.harm > 0.01 for e in halted)
+    assert any(c.name == "unseen" and c.column == "month" and c.fired for e in halted for c in e.assessment.checks)
 
 
-def test_elec2_runs_to_its_end_and_publishes_what_the_ledger_says(tmp_path):
+def test_elec2_drifts_on_and_labels_retrain_it_again_and_again(tmp_path):
     played = play(tmp_path, "elec2.parquet", "target", "t")
-    state = played.here.ledger.state()
+    settled_and_shown(played)
     assert played.batches == 22
-    print(played.verdicts, state.champion, [e.event for e in played.here.ledger.entries() if isinstance(e.event, Promoted)])
-    for e in played.here.ledger.entries():
-        if isinstance(e.event, Labelled): print(e.event.pooled, e.event.reference, e.event.verdict)
-        if isinstance(e.event, Quarantined): print(e.event.batch, e.event.assessment.sentence, e.event.assessment.harm)
+    assert played.count(Published) >= 18
+    assert played.verdicts["inconclusive"] == 0
+    trips = [e.event for e in played.here.ledger.entries() if isinstance(e.event, Labelled) and e.event.trip]
+    assert len(trips) >= 3
+    assert all(t.pooled.value < t.bound for t in trips)
+    assert played.count(Promoted) >= 1 + len(trips) - 1  # each trip ends with a new champion, but perhaps the last

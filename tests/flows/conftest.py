@@ -23,10 +23,10 @@ def train(data, target):
 
 
 def made_up(rows: int, seed: int) -> pd.DataFrame:
-    """Labelled rows: `bought` depends on price."""
+    """Labelled rows: `bought` depends on price and age."""
     rng = np.random.default_rng(seed)
     price, age = rng.gamma(4.0, 25.0, rows), rng.normal(40, 10, rows)
-    bought = rng.random(rows) < 1 / (1 + np.exp(price / 30 - 3))
+    bought = rng.random(rows) < 1 / (1 + np.exp(price / 30 - 3 + (age - 40) / 7))
     ids = [f"{seed}-{i}" for i in range(rows)]
     return pd.DataFrame({"id": ids, "price": price, "age": age, "bought": np.where(bought, "yes", "no")})
 

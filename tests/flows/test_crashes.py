@@ -1,4 +1,4 @@
-"""InferenceFlow killed with SIGKILL at every point that matters, and two of them at once. Real Metaflow, real processes."""
+"""InferenceFlow killed with SIGKILL at every point that matters, and two of them at once: real processes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from fuseline.records import Held, Labelled, Promoted, Published, Quarantined
 from fuseline.settings import Settings
 
 
-
 @pytest.fixture
 def on_s3(trained: Path, bucket: str, tmp_path: Path) -> Line:
     """The project on an empty bucket."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from fuseline import console
 from fuseline.records import Assessment, Cause, Entry, Finding, Published, Quarantined, Reset, RetrainAsked, Trip
@@ -18,13 +19,17 @@ LONG = "bookings-of-all-the-hotels-of-the-northern-region-2026-03-08.0123456789a
 WHY = "price_eur is 100 times what it was in every row of the batch: AUC would fall from 0.910 to 0.710"
 
 
+def terminal(monkeypatch, width: int) -> None:
+    """From now on the commands print to a terminal that is so wide."""
+    for name, stderr in (("out", False), ("err", True)):
+        made = Console(force_terminal=True, width=width, stderr=stderr, highlight=False, emoji=False, color_system=None)
+        monkeypatch.setattr(console, name, made)
+
+
 @pytest.fixture
 def screen(monkeypatch):
     """A terminal of 80 columns."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal(monkeypatch, 80)
 
 
 @pytest.fixture
@@ -74,8 +79,8 @@ def test_an_identity_that_is_too_long_for_a_row_has_a_line_of_its_own(screen, sa
     assert lines[1].index("rows") + 4 == lines[3].index("2,412") + 5
 
 
-def test_short_reasons_stand_beside_their_rows_on_a_wide_screen(screen, said, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_short_reasons_stand_beside_their_rows_on_a_wide_screen(said, monkeypatch):
+    terminal(monkeypatch, 200)
     console.outcomes(outcomes("b.1"))
     assert len(said()) == 3
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuseline.errors import DataError
-from fuseline.harm import Estimate, estimate, explain, replay
+from fuseline.harm import Estimate, estimate, explain
+from fuseline.performance import measure
 
 TWO = ("no", "yes")
 numbers = st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=80)
@@ -26,70 +25,6 @@ def objects(values: list) -> np.ndarray:
     found = np.empty(len(values), dtype=object)
     found[:] = values
     return found
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-# ── replay ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@given(numbers)
-def test_numbers_that_are_spread_alike_stay_where_they_are(values: list) -> None:
-    reference = floats(values)
-    np.testing.assert_array_equal(replay(reference, rng().permutation(reference), rng()), reference)
-
-
-@given(levels)
-def test_levels_that_are_as_common_stay_where_they_are(values: list) -> None:
-    reference = objects(values)
-    assert replay(reference, rng().permutation(reference), rng()).tolist() == values
-
-
-@given(numbers, numbers)
-def test_numbers_keep_their_ranks_and_take_the_batchs_values(before: list, after: list) -> None:
-    reference, batch = floats(before), floats(after)
-    copies = reference.copy(), batch.copy()
-    found = replay(reference, batch, rng())
-    assert found.dtype == np.float64
-    assert abs(np.isnan(found).sum() - len(reference) * np.isnan(batch).mean()) <= 0.5 + 1e-9
-    assert set(found[~np.isnan(found)]) <= set(batch)
-    kept = ~np.isnan(found) & ~np.isnan(reference)
-    order = np.lexsort((found[kept], reference[kept]))
-    assert (np.diff(found[kept][order]) >= 0.0).all()
-    if np.isnan(found).sum() >= np.isnan(reference).sum():
-        assert np.isnan(found[np.isnan(reference)]).all()  # nulls stay null before others become null
-    np.testing.assert_array_equal(reference, copies[0])
-    np.testing.assert_array_equal(batch, copies[1])
-
-
-@given(levels, levels)
-def test_levels_become_as_common_as_in_the_batch_with_the_least_moves(before: list, after: list) -> None:
-    found = replay(objects(before), objects(after), rng()).tolist()
-    had, has, batch = Counter(before), Counter(found), Counter(after)
-    for level in set(had) | set(batch):
-        assert abs(has[level] - batch[level] * len(before) / len(after)) < 1.0
-    moved = sum(a != b for a, b in zip(before, found, strict=True))
-    assert moved == sum((had - has).values())
-
-
-def test_times_are_replayed_as_times() -> None:
-    reference = np.array(["2025-01-02", "NaT", "2025-01-01"], dtype="datetime64[ns]")
-    batch = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], dtype="datetime64[ns]")
-    found = replay(reference, batch, rng())
-    assert found.dtype == reference.dtype
-    assert not np.isnat(found).any()
-    assert found[0] > found[2]
-    assert np.isnat(replay(reference, np.array(["NaT"], dtype="datetime64[ns]"), rng())).all()
-
-
-def test_without_rows_nothing_moves() -> None:
-    reference = np.array([1.0, 2.0])
-    found = replay(reference, np.array([]), rng())
-    assert found.tolist() == [1.0, 2.0]
-    assert found is not reference
-    assert replay(np.array([]), reference, rng()).tolist() == []
 
 
 # ── the estimate ─────────────────────────────────────────────────────────────────────────────────
@@ -135,8 +70,6 @@ def test_the_same_rows_cost_nothing() -> None:
 
 
 def test_the_estimate_is_what_the_fault_really_costs() -> None:
-    from fuseline.performance import measure
-
     frame, truth = labelled()
     broken = frame.assign(price=frame["price"] * 100)
     real = measure("binary", truth, model(frame), TWO).value - measure("binary", truth, model(broken), TWO).value
@@ -196,6 +129,120 @@ def test_a_reference_without_a_metric_is_an_error() -> None:
     frame, _ = labelled(50)
     with pytest.raises(DataError, match="no metric"):
         estimate(model, frame, np.full(50, "no", dtype=object), "binary", TWO, frame, ["price"], 0)
+
+
+# ── another mix of rows, or values that mean something else ─────────────────────────────────────────────────────────
+
+
+def people(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Columns that go together, as those of real rows do."""
+    random = np.random.default_rng(seed)
+    age = random.normal(45.0, 12.0, rows)
+    income = np.exp(0.03 * age + random.normal(8.0, 0.3, rows))
+    job = np.where(income > 13000, "manager", np.where(age > 50, "retired", "worker")).astype(object)
+    frame = pd.DataFrame({"age": age, "income": income, "job": job, "noise": random.normal(size=rows)})
+    chance = 1.0 / (1.0 + np.exp(-people_logits(frame)))
+    return frame, np.where(random.random(rows) < chance, "yes", "no").astype(object)
+
+
+def people_logits(frame: pd.DataFrame) -> np.ndarray:
+    job = frame["job"].map({"manager": 1.0, "retired": -1.0}).fillna(0.0).to_numpy()
+    return np.nan_to_num((frame["age"].to_numpy() - 45.0) / 10.0) + 1.2 * job
+
+
+def people_model(frame: pd.DataFrame) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-people_logits(frame)))
+
+
+def judged(batch: pd.DataFrame, columns: list[str], rows: int = 4000, **known: object) -> Estimate:
+    frame, truth = people(6000, 0)
+    weights = {"age": 0.2, "job": 0.1}
+    return estimate(people_model, frame, truth, "binary", TWO, batch, columns, 0, rows, importance=weights, **known)
+
+
+def test_another_mix_of_rows_is_believed_and_costs_what_the_model_loses_on_it() -> None:
+    frame, truth = people(6000, 1)
+    kept = np.random.default_rng(0).random(6000) < np.where(frame["age"] > 45.0, 0.8, 0.25)
+    found = judged(frame[kept], ["age", "income", "job"], score_changed=True)
+    real = measure("binary", truth, people_model(frame), TWO).value
+    real -= measure("binary", truth[kept], people_model(frame[kept]), TWO).value
+    assert found.selection > 0.9
+    assert found.total == pytest.approx(max(real, 0.0), abs=0.03)
+    assert max(found.by_column.values()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("column", "broken", "least"),
+    [
+        ("age", lambda v: v * 100, 0.05),
+        ("age", lambda v: v / 100, 0.01),
+        ("age", lambda v: 90.0 - v, 0.2),  # turned round, and spread as before
+        ("age", lambda v: v.where(np.arange(len(v)) % 10 > 3), 0.02),
+        ("age", lambda v: v * np.nan, 0.05),
+        ("job", lambda v: v.map({"manager": "worker", "worker": "retired", "retired": "manager"}), 0.05),
+    ],
+)
+def test_values_that_mean_something_else_are_believed_to_be_a_fault(column: str, broken: object, least: float) -> None:
+    frame, truth = people(3000, 1)
+    batch = frame.assign(**{column: broken(frame[column])})
+    real = measure("binary", truth, people_model(frame), TWO).value
+    real -= measure("binary", truth, people_model(batch), TWO).value
+    found = judged(batch, [column], score_changed=True)
+    assert found.selection < 0.5
+    assert real > least
+    assert found.total == pytest.approx(real, rel=0.5)
+    assert found.by_column == {column: found.total}
+
+
+def test_a_column_dealt_to_other_rows_is_found_where_only_the_scores_changed() -> None:
+    frame, _ = people(3000, 1)
+    batch = frame.assign(age=np.random.default_rng(0).permutation(frame["age"]))
+    found = judged(batch, [], score_changed=True)
+    assert found.selection < 0.1
+    assert max(found.by_column, key=found.by_column.__getitem__) == "age"
+    assert found.total > 0.05
+
+
+def test_scores_that_changed_a_little_are_a_selection() -> None:
+    frame, _ = people(3000, 1)
+    found = judged(frame, [], score_changed=True)
+    assert found.selection > 0.9
+    assert found.total < 0.01
+
+
+def test_known_scores_are_not_computed_again() -> None:
+    frame, _ = people(6000, 0)
+    batch = people(1000, 1)[0].assign(age=np.nan)
+    known = {"reference_scores": people_model(frame), "batch_scores": people_model(batch)}
+    assert judged(batch, ["age"], **known) == judged(batch, ["age"])
+
+
+def test_the_same_seed_gives_the_same_estimate() -> None:
+    batch = people(1000, 1)[0].assign(age=lambda d: d["age"] + 6.0, noise=1.0)
+    first = judged(batch, ["age", "noise"], rows=800)
+    assert first == judged(batch, ["age", "noise"], rows=800)
+    assert 0.0 <= first.selection <= 1.0
+
+
+def test_a_batch_without_rows_costs_nothing() -> None:
+    assert judged(people(10, 1)[0].iloc[:0], ["age"]) == Estimate(0.0, {"age": 0.0})
+
+
+def test_several_classes_are_weighed_too() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=2000)
+    truth = np.digitize(x + 0.3 * random.normal(size=2000), [-0.5, 0.5]).astype(str).astype(object)
+    frame = pd.DataFrame({"x": x, "z": random.normal(size=2000)})
+
+    def score(data: pd.DataFrame) -> np.ndarray:
+        near = np.exp(-np.abs(np.nan_to_num(data["x"].to_numpy(), nan=9.0)[:, None] - np.array([-1.0, 0.0, 1.0])))
+        return near / near.sum(axis=1, keepdims=True)
+
+    other = estimate(score, frame, truth, "multiclass", ("0", "1", "2"), frame[x > -0.5], ["x"], 0, score_changed=True)
+    broken = estimate(score, frame, truth, "multiclass", ("0", "1", "2"), frame * 100, ["x", "z"], 0)
+    assert other.selection > 0.5
+    assert broken.selection == 0.0
+    assert broken.total > other.total
 
 
 # ── the sentence ─────────────────────────────────────────────────────────────────────────────────
