@@ -36,14 +36,18 @@ class Run:
     by: str
 
 
-def folder(package: Path | None = None) -> Path:
-    """The folder of the flows: inside the installed package, or beside `src` in a checkout.
+def folder(package: Path | None = None, prefix: Path | None = None) -> Path:
+    """The folder of the flows: beside `src` in a checkout, or in `share/fuseline` of the environment.
+
+    Args:
+        package: the folder of this package, by default the real one.
+        prefix: the environment that it is installed in, by default this one.
 
     Raises:
         SettingsError: it is in neither place.
     """
     package = package or Path(__file__).resolve().parent
-    places = (package / "flows", package.parents[1] / "flows")
+    places = (package.parents[1] / "flows", (prefix or Path(sys.prefix)) / "share" / "fuseline" / "flows")
     for place in places:
         if all((place / file).is_file() for file in FILES.values()):
             return place

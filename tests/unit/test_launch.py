@@ -91,20 +91,21 @@ def test_a_flow_that_never_started_shows_what_it_said():
     assert text == "InferenceFlow failed\nThe end of its output:\n  Error: no such option: --project"
 
 
-def test_the_flows_are_found_beside_the_package_and_inside_it(tmp_path):
+def test_the_flows_are_found_in_a_checkout_and_in_an_environment(tmp_path):
     assert launch.folder().name == "flows"
-    package = tmp_path / "site-packages" / "fuseline"
-    (package / "flows").mkdir(parents=True)
+    installed = tmp_path / "share" / "fuseline" / "flows"
+    installed.mkdir(parents=True)
     for file in launch.FILES.values():
-        (package / "flows" / file).touch()
-    assert launch.folder(package) == package / "flows"
+        (installed / file).touch()
+    assert launch.folder(tmp_path / "site-packages" / "fuseline", prefix=tmp_path) == installed
 
 
 def test_missing_flows_are_said_with_the_places_where_they_were_looked_for(tmp_path):
     package = tmp_path / "a" / "fuseline"
     with pytest.raises(SettingsError, match="not installed") as error:
-        launch.folder(package)
-    assert str(package / "flows") in str(error.value)
+        launch.folder(package, prefix=tmp_path / "b")
+    assert str(tmp_path / "flows") in str(error.value)
+    assert str(tmp_path / "b" / "share" / "fuseline" / "flows") in str(error.value)
 
 
 def script(text: str) -> list[str]:

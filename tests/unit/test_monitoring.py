@@ -317,3 +317,47 @@ def test_the_worst_level_decides_and_its_cause_comes_first():
 
 def test_without_causes_the_verdict_is_pass():
     assert _verdict((), (), 0.0) == Assessment("pass", 0.0)
+
+
+# ── natural drift ────────────────────────────────────────────────────────────────────────────────
+
+FIVE = """
+from sklearn.linear_model import LogisticRegression
+
+def train(data, target):
+    return LogisticRegression().fit(data, target)
+"""
+
+
+def five(count: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
+    """Rows of five numbers of which two matter; `shift` moves all of them, in standard deviations."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(shift, 1.0, (count, 5))
+    bought = rng.random(count) < 1 / (1 + np.exp(-2 * x[:, 0] + 2 * x[:, 1]))
+    ids = [f"{seed}-{i}" for i in range(count)]
+    return pd.DataFrame(x, columns=[f"x{i}" for i in range(5)]).assign(id=ids, bought=np.where(bought, "yes", "no"))
+
+
+@pytest.fixture
+def numbers(tiny):
+    """A project of five numbers with a champion."""
+    five(2_000, 1).to_parquet(tiny.folder.parent.parent / "data" / "history.parquet", index=False)
+    tiny.write("train.py", FIVE)
+    tiny.train()
+    return tiny
+
+
+@pytest.mark.parametrize(("setting", "verdict"), [("", "warn"), ('[checks]\non_drift = "halt"\n', "halt")])
+def test_when_most_columns_move_at_once_the_policy_of_the_project_decides(numbers, setting, verdict):
+    numbers.setting(setting)
+    found = assessed(numbers, five(1_000, 2, shift=0.4))
+    assert found.verdict == verdict
+    assert [c.kind for c in found.causes] == ["drift"]
+    assert "5 of 5 columns changed at once" in found.causes[0].sentence
+
+
+def test_most_columns_at_once_far_out_of_range_is_no_natural_drift(numbers):
+    found = assessed(
+        numbers, five(1_000, 2).assign(**{f"x{i}": lambda d, i=i: d[f"x{i}"] * 1000 + i for i in range(5)})
+    )
+    assert "drift" not in {c.kind for c in found.causes}
