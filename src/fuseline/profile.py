@@ -371,8 +371,15 @@ class Ids:
         self._file = path.open("wb")
 
     def add(self, ids: pa.Array) -> None:
-        """Append ids; they count by their text, and nulls do not count."""
-        self._file.write(text_hashes(text_ids(ids).drop_null()).astype("<u8").tobytes())
+        """Append ids of one type: whole numbers count by value, all else by its text; nulls do not count."""
+        import numpy as np
+        import pyarrow as pa
+
+        if pa.types.is_integer(ids.type):
+            hashes = _mixed(ids.drop_null().to_numpy(zero_copy_only=False).astype(np.int64), 0)
+        else:
+            hashes = text_hashes(text_ids(ids).drop_null())
+        self._file.write(hashes.astype("<u8").tobytes())
 
     def close(self) -> None:
         """Finish the file."""
@@ -385,7 +392,7 @@ class Ids:
         self.close()
 
 
-def count_duplicates(paths: Iterable[Path], at_once: int = 4_000_000) -> int:
+def count_duplicates(paths: Iterable[Path], at_once: int = 1_000_000) -> int:
     """Rows whose id was there before, over all files together.
 
     Exact but for the chance that two ids have one hash, which is 3e-6 for ten million ids.
@@ -395,8 +402,8 @@ def count_duplicates(paths: Iterable[Path], at_once: int = 4_000_000) -> int:
     """
     import numpy as np
 
-    files = [np.memmap(p, dtype="<u8", mode="r") for p in paths if p.stat().st_size]
-    total = sum(len(f) for f in files)
+    files = [p for p in paths if p.stat().st_size]
+    total = sum(p.stat().st_size // 8 for p in files)
     bits = max(0, math.ceil(math.log2(max(total, 1) / at_once))) if total > at_once else 0
     distinct = 0
     for part in range(2**bits):
@@ -405,14 +412,13 @@ def count_duplicates(paths: Iterable[Path], at_once: int = 4_000_000) -> int:
     return total - distinct
 
 
-def _slice(hashes: np.ndarray, part: int, bits: int) -> np.ndarray:
-    """The hashes whose first bits are `part`."""
+def _slice(path: Path, part: int, bits: int) -> np.ndarray:
+    """The hashes of a file whose first bits are `part`, read in pieces of 1 MiB."""
     import numpy as np
 
-    if bits == 0:
-        return np.asarray(hashes)
     found = []
-    for start in range(0, len(hashes), 1 << 20):
-        piece = np.asarray(hashes[start : start + (1 << 20)])
-        found.append(piece[(piece >> np.uint64(64 - bits)) == part])
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            piece = np.frombuffer(data, dtype="<u8")
+            found.append(piece if bits == 0 else piece[(piece >> np.uint64(64 - bits)) == part])
     return np.concatenate(found)

@@ -161,7 +161,7 @@ class _Output:
             self.part.write(self._published(ids, columns))
         except DataError as error:
             raise ModelFault(f"postprocess gave other columns than for the rows before: {error}") from error
-        self.ids.add(ids)
+        self.ids.add(checked.accepted.column(self.config.id_column))
         self.profile.add(checked.accepted, scores, checked.rows)
         self.rows += checked.accepted.num_rows
 

@@ -323,9 +323,10 @@ def written(path: Path, *parts: pa.Array) -> Path:
     return path
 
 
-def test_duplicates_are_counted_over_all_files(tmp_path: Path) -> None:
-    one = written(tmp_path / "1", pa.array([1, 2, 2, None]), pa.array([3]))
-    two = written(tmp_path / "2", pa.array(["3", "4", None]))
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int32(), pa.string()])
+def test_duplicates_are_counted_over_all_files(tmp_path: Path, kind: pa.DataType) -> None:
+    one = written(tmp_path / "1", pa.array([1, 2, 2, None]).cast(kind), pa.array([3]).cast(kind))
+    two = written(tmp_path / "2", pa.array([3, 4, None]).cast(kind))
     empty = written(tmp_path / "3")
     assert one.stat().st_size == 8 * 4
     assert count_duplicates([one, two, empty]) == 2
