@@ -231,7 +231,7 @@ def table(found: list[dict[str, object]]) -> None:
             f"{medians['memory_mb']:.0f}",
             f"{statistics.median(passes):.2f}" if passes else "",
         )
-    Console().print(shown)
+    Console(width=110).print(shown)
 
 
 if __name__ == "__main__":
