@@ -87,3 +87,18 @@ def test_two_runs_at_once_publish_each_batch_once(trained, undisturbed, tmp_path
     assert len(visible(here)) == 3
     assert undisturbed.items() <= visible(here).items()
     assert here.batches.waiting() == []
+
+
+def test_pandas_and_duckdb_pointed_at_the_folder_read_what_the_ledger_says(trained, tmp_path):
+    import duckdb
+    import pandas as pd
+
+    here = at(trained, tmp_path / "line")
+    launch.run("infer", "tiny", here.settings)
+    folder = Path(here.settings.store) / "tiny" / "predictions"
+    (entry,) = published(here)
+    read = pd.read_parquet(folder)
+    assert (len(read), set(read["batch"])) == (entry.rows, {entry.batch})
+    with duckdb.connect() as connection:
+        query = "select count(*), min(batch), max(version) from read_parquet(?)"
+        assert connection.execute(query, [f"{folder}/*.parquet"]).fetchone() == (entry.rows, entry.batch, entry.version)
