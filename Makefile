@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 export FUSELINE_STORE ?= store
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo train infer feedback report test check bench clean lock
+.PHONY: help setup reports demo train infer feedback report test check bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+reports: $(READY) ## add Evidently: its opinion then stands on the page of each batch
+	$(BIN)/pip install --quiet --require-hashes -r requirements-reports.lock
 
 data/generated/history.parquet: data/generate.py | $(READY)
 	$(BIN)/python data/generate.py --out data/generated
@@ -58,10 +61,12 @@ bench: $(READY) ## measure scoring against a plain script; JSON and a table
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/end_to_end.py
 
-lock: $(READY) ## resolve requirements.lock again, with hashes and without addresses
-	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --output-file requirements.lock pyproject.toml
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+lock: $(READY) ## resolve both locks again, with hashes and without addresses
+	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra reports --constraint requirements.lock --output-file requirements-reports.lock pyproject.toml
 
 clean: ## remove what was made: .venv, caches, generated data, the local store
 	rm -rf $(VENV) store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metaflow import FlowSpec, Parameter, current, step
+from metaflow import FlowSpec, Parameter, catch, current, step
 
 import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
 from fuseline.bootstrap import line
@@ -50,6 +50,17 @@ class InferenceFlow(FlowSpec):
     def publish(self) -> None:
         """Publish or quarantine each batch in order, as the breaker stands at that entry of the ledger."""
         self.entries = self._inference().settle(self.scored)
+        self.next(self.explain)
+
+    @catch(var="unexplained")  # every batch is settled by now: whatever fails here, the run goes on
+    @step
+    def explain(self) -> None:
+        """Ask Evidently, where it is installed, what it says of a sample of each batch: for people to read."""
+        from fuseline import opinion
+
+        if opinion.installed():
+            here = line(str(self.project))
+            opinion.explain(self.entries, here.batches, here.models)
         self.next(self.end)
 
     @step

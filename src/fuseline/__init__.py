@@ -2,5 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fuseline.monitor import Monitor as Monitor
+
 METAFLOW_PACKAGE_POLICY = "include"
 __version__ = "0.1.0"
+__all__ = ["Monitor", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first used: reading a ledger needs no pandas."""
+    if name == "Monitor":
+        from fuseline.monitor import Monitor
+
+        return Monitor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from fuseline.settings import Settings
 from fuseline.storage import Store, open_store
 
 if TYPE_CHECKING:
+    from fuseline.backtest import Backtest
     from fuseline.batches import Batches
     from fuseline.feedback import Feedback
     from fuseline.inference import Inference
@@ -95,6 +96,12 @@ class Line:
         from fuseline.feedback import Feedback
 
         return Feedback(self.project, self.store, self.ledger, self.models, self.batches, self.predictions)
+
+    def backtest(self) -> Backtest:
+        """The project's past under its current settings."""
+        from fuseline.backtest import Backtest
+
+        return Backtest(self.project, self.store, self.ledger, self.models, self.batches)
 
 
 def line(project: str, by: str | None = None, settings: Settings | None = None) -> Line:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fuseline import __version__, console, launch
 from fuseline.bootstrap import Line, line
 from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
-from fuseline.narrative import count, metrics_said
+from fuseline.narrative import count, metric, metrics_said
 from fuseline.records import Held, Labelled, Registered, jsonable
 from fuseline.settings import Settings, parse_time
 from fuseline.state import BatchStatus, State
+
+if TYPE_CHECKING:
+    from fuseline.backtest import Summary, Tried
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -300,6 +305,55 @@ def predictions(
     console.line(f"{here.store.url.rstrip('/')}/{project}/predictions/")
 
 
+@app.command(epilog=_example("backtest bank --tolerance 0.01,0.02,0.05 --last 30"))
+def backtest(
+    project: ProjectName,
+    tolerance: Annotated[str, typer.Option(help="Losses to compare; else project.toml's.", metavar="LOSS,…")] = "",
+    last: Annotated[int | None, typer.Option(help="So many batches, the newest.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How often the breaker would have tripped on past batches, as it is set now.
+
+    Every batch is scored again by its version, and judged by project.toml as it
+    is now; labels confirm or contradict a trip, and condemn what was missed.
+    Nothing is written. Each batch is judged alone, as if the breaker had been
+    closed: trials, cool-downs and fallbacks are not played again.
+    """
+    from rich.progress import track
+
+    from fuseline.backtest import said, summarise, tolerances
+
+    asked, test = tolerances(tolerance) if tolerance else (), line(project).backtest()
+    past, quiet = test.past(last), not console.err.is_terminal
+    batches = track(past, f"backtest of {project}", console=console.err, transient=True, disable=quiet)
+    with redirect_stdout(sys.stderr):  # what the project's code prints is no part of the answer
+        tried = [test.judge(one, asked) for one in batches]
+    summaries = summarise(tried)
+    sentence = said(summaries, sum(not t.now for t in tried))
+    if not as_json and tried:
+        _tried(tried, summaries)
+    _say(as_json, {"batches": tried, "summary": summaries, "said": sentence}, sentence)
+
+
+def _tried(tried: Sequence[Tried], summaries: Sequence[Summary]) -> None:
+    """A row for each batch, then one for each tolerance."""
+    heads = [f"at {s.tolerance:g}" for s in summaries] if len(summaries) > 1 else ["now"]
+    rows: list[list[console.Cell]] = []
+    for t in tried:
+        now: list[console.Cell] = [console.VERDICTS[ruling.verdict] for ruling in t.now] or ["—"] * len(heads)
+        harm = metric(t.strictest.harm if t.strictest else None)
+        labels = f"{metric(t.realised.value)} ± {metric(t.realised.se)}" if t.realised else "—"
+        held_out = metric(t.reference.value) if t.realised and t.reference else "—"
+        rows.append([t.batch, f"{t.rows:,}", console.VERDICTS[t.then], t.status, *now, harm, labels, held_out])
+    heads = ["batch", "rows", "then", "became", *heads, "harm", "by labels", "held out", "why"]
+    console.table(heads, rows, [t.why for t in tried])
+    console.line("")
+    if summaries:
+        counts = ["confirmed", "contradicted", "unlabelled", "missed", "undecided"]
+        rows = [[f"{s.tolerance:g}", s.often, *(str(getattr(s, name)) for name in counts)] for s in summaries]
+        console.table(["tolerance", "tripped", *counts], rows)
+
+
 # ── decisions of people ─────────────────────────────────────────────────────────────────────────
 
 
@@ -309,7 +363,7 @@ def promote(project: ProjectName, version: VersionName, reason: Reason, as_json:
     from fuseline.models import promote as make_champion
 
     here = line(project)
-    _ = here.models.open(version).predictor  # a version that cannot be loaded must not be promoted
+    _must_load(here, version)
     done = make_champion(here.ledger, version, reason)
     _say(as_json, done, f"{version} is the champion of {project} (before: {done.previous or 'none'})")
 
@@ -327,7 +381,7 @@ def rollback(
     here = line(project)
     target = version or here.ledger.state().last_good
     if target is not None:
-        _ = here.models.open(target).predictor  # it scores the next batch: it must load
+        _must_load(here, target)
     done = return_to(here.ledger, reason, target)
     _say(as_json, done, f"{done.version} is the champion of {project} again (before: {done.previous})")
 
@@ -419,6 +473,12 @@ def _findings(as_json: bool, found: list[Any]) -> None:
         console.findings(found)
     if not all(one.ok for one in found):
         raise typer.Exit(1)
+
+
+def _must_load(here: Line, version: str) -> None:
+    from fuseline.models import registered
+
+    _ = here.models.open(version, registered(here.ledger, version)).predictor
 
 
 def _waiting(here: Line, state: State) -> list[str]:

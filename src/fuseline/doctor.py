@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fuseline.artifacts import file_digest, libraries
 from fuseline.bootstrap import Line, line, store_of
 from fuseline.errors import FuselineError
+from fuseline.models import registered
 from fuseline.narrative import count
 from fuseline.records import Finding, Published
 from fuseline.settings import Settings
@@ -63,7 +64,7 @@ def _project(settings: Settings, project: str) -> Iterator[Finding]:
 
 
 def _load(here: Line, version: str) -> None:
-    model = here.models.open(version)
+    model = here.models.open(version, registered(here.ledger, version))
     for name in model.manifest.files:
         here.models.file(model.manifest, name)
     _ = model.predictor

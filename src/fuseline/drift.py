@@ -1,60 +1,18 @@
 """Whether a batch differs from the reference: distances between counts, against what chance does at its size.
 
-Everything is computed from counts over the same bins, so the size of the batch does not matter. Values beyond the
-range count as the outermost bin for the distances, and have a check of their own. Of text only the 64 most common
-levels are told apart; the others are put together.
+Everything is computed from counts over the same bins, so the size of the batch does not matter.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
-from math import ceil, floor, log, sqrt
+from functools import lru_cache
+from math import ceil, floor, log, log2, sqrt
 from statistics import NormalDist
-from typing import Protocol
 
 import numpy as np
 
-from fuseline.records import Check
-
-DISTANCES = 5 / 7  # of the budget; the rest is for null, unseen and out-of-range counts
-SCORES = 0.4  # of the budget of the distances; the rest is for the columns
-LEVELS_MOST = 64
 TAIL = 0.02  # the exponential tail begins at the 98th percentile of the draws
-
-
-class Counts(Protocol):
-    """The counts of one column: rows by regular bin, and outside of them. `bins.Histogram` is one."""
-
-    @property
-    def regular(self) -> np.ndarray:
-        """int64, shape (regular bins,)."""
-        ...
-
-    @property
-    def null(self) -> int:
-        """Rows without a value."""
-        ...
-
-    @property
-    def unseen(self) -> int:
-        """Rows with a level that the reference does not know."""
-        ...
-
-    @property
-    def below(self) -> int:
-        """Rows under the reference's least value."""
-        ...
-
-    @property
-    def above(self) -> int:
-        """Rows over the reference's greatest value."""
-        ...
-
-    @property
-    def ordered(self) -> bool:
-        """Whether neighbouring bins are close in value."""
-        ...
+FIRST_NODE = 50  # rows of the smallest batch that thresholds are simulated for
 
 
 def triangular(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -90,6 +48,7 @@ def ks(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return found
 
 
+@lru_cache(maxsize=4096)
 def null_bound(found: int, reference_rows: int, rows: int, probability: float, prior: float = 1.0) -> int:
     """The count that a clean batch exceeds with at most this probability: a beta-binomial predictive bound.
 
@@ -134,7 +93,7 @@ def threshold(
     seed: int | list[int],
     draws: int = 2000,
     ordered: bool = False,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """What the distances of a clean batch of this size exceed with the probability `budget`.
 
     Both sides are drawn: the reference again at its own size, and a batch of `rows` rows, as multinomials of the
@@ -150,13 +109,15 @@ def threshold(
         ordered: whether the KS distance is wanted.
 
     Returns:
-        The thresholds of the triangular discrimination and of the KS distance; the second is 0.0 if not `ordered`.
+        The thresholds of the triangular discrimination and of the KS distance, which is 0.0 if not `ordered`; and the
+        triangular discrimination that a clean batch exceeds once in a thousand times.
     """
     rng = np.random.default_rng(seed)
     total = max(int(reference_counts.sum()), 1)
     shares = (reference_counts + 0.5) / (reference_counts + 0.5).sum()
     p, q = (rng.multinomial(n, shares, size=draws) / n for n in (total, max(rows, 1)))
-    return critical(triangular(p, q), budget), critical(ks(p, q), budget) if ordered else 0.0
+    apart = triangular(p, q)
+    return critical(apart, budget), critical(ks(p, q), budget) if ordered else 0.0, critical(apart, LOOSE)
 
 
 def critical(draws: np.ndarray, probability: float) -> float:
@@ -178,105 +139,45 @@ def critical(draws: np.ndarray, probability: float) -> float:
     return max(gamma, start + excess * max(log(TAIL / probability), 0.0))
 
 
-def column_checks(
-    reference: Mapping[str, Counts],
-    batch: Mapping[str, Counts],
-    weights: Mapping[str, float],
-    budget: float,
-    seed: int,
-) -> list[Check]:
-    """Every column and score of a batch against the reference.
+LOOSE = 1e-3  # probability at which a column is looked at, once something fired
 
-    The budget is split so that clean batches fire with about that probability over all checks: 5/7 to the distances (of
-    that 40 % to the scores and 60 % to the columns, by importance plus a quarter of the mean importance; half to each
-    distance of an ordered column), 2/7 to the counts of nulls, unseen levels and values out of range.
+
+class Thresholds:
+    """The thresholds of one column for batches of any size.
+
+    They are simulated (`threshold`) for sizes 50, 100, 200 and so on when first asked for, and kept. Between two sizes
+    the triangular discrimination is interpolated as a multiple of 1/n + 1/N and the KS distance as one of its root, which
+    hardly change with the size.
 
     Args:
-        reference, batch: counts over the same bins, by column; a score is a key that `weights` does not have and that
-            is `score` or begins with `score_`.
-        weights: importance by column, 0 or more.
-        budget: probability that a clean batch fires anything, over 0 and under 0.1.
-        seed: of the simulated thresholds.
-
-    Returns:
-        For each column of the reference `distance` and, where it is ordered, `ks`; where they can occur, `nulls`,
-        `out of range` and `unseen`, as shares of the rows. The checks of a score have no column and have its key in
-        their name. All figures are finite.
-
-    Raises:
-        KeyError: the batch lacks a column of the reference.
+        reference_counts: rows by cell, shape (cells,).
+        budget: probability of a false alarm of the column.
     """
-    scores = [k for k in reference if k not in weights and (k == "score" or k.startswith("score_"))]
-    columns = [k for k in reference if k not in scores]
-    shares = dict.fromkeys(scores, SCORES / max(len(scores), 1))
-    shares |= {k: (1.0 - SCORES) * s for k, s in _by_importance(columns, weights).items()}
-    checks: list[Check] = []
-    for name in reference:
-        score = name in scores
-        before, after = reference[name], batch[name]
-        found = _distances(name, before, after, budget * DISTANCES * shares[name], seed)
-        if not score:
-            found += _counted(before, after, budget * (1.0 - DISTANCES) / len(columns))
-        checks += [
-            Check(f"{name} {what}" if score else what, float(value), float(bound), None if score else name)
-            for what, value, bound in found
-        ]
-    return checks
 
+    def __init__(self, reference_counts: np.ndarray, budget: float, seed: list[int], ordered: bool) -> None:
+        self.counts, self.budget, self.seed, self.ordered = reference_counts, budget, seed, ordered
+        self._nodes: dict[int, np.ndarray] = {}
 
-def _by_importance(columns: list[str], weights: Mapping[str, float]) -> dict[str, float]:
-    """Each column's share: its importance and a quarter of the mean, so that none is left without."""
-    known = {name: max(weights.get(name, 0.0), 0.0) for name in columns}
-    floor_ = sum(known.values()) / max(len(columns), 1) / 4.0
-    total = sum(value + floor_ for value in known.values())
-    return {k: (v + floor_) / total if total else 1.0 / len(columns) for k, v in known.items()}
+    def at(self, rows: int) -> tuple[float, float, float]:
+        """The thresholds of the triangular discrimination and of the KS distance for a batch of so many rows.
 
+        Returns:
+            Both, and the triangular discrimination that a clean batch exceeds once in a thousand times.
+        """
+        place = max(log2(max(rows, 1) / FIRST_NODE), 0.0)
+        low, part = int(place), place - int(place)
+        scaled = self._node(low) if part == 0.0 else (1.0 - part) * self._node(low) + part * self._node(low + 1)
+        noise = 1.0 / max(rows, 1) + 1.0 / max(int(self.counts.sum()), 1)
+        return float(scaled[0]) * noise, float(scaled[1]) * sqrt(noise), float(scaled[2]) * noise
 
-def _distances(name: str, before: Counts, after: Counts, budget: float, seed: int) -> list[tuple[str, float, float]]:
-    cells = _cells(before, before), _cells(after, before)
-    rows = [int(c.sum()) for c in cells]
-    if not min(rows):
-        p = q = np.zeros(1)  # nothing to compare: no distance
-    else:
-        p, q = (c / n for c, n in zip(cells, rows, strict=True))
-    each = budget / 2.0 if before.ordered else budget
-    bounds = threshold(cells[0], rows[1], each, [seed, zlib.crc32(name.encode())], ordered=before.ordered)
-    found = [("distance", float(triangular(p, q)), bounds[0])]
-    return [*found, ("ks", float(ks(p, q)), bounds[1])] if before.ordered else found
-
-
-def _cells(counts: Counts, reference: Counts) -> np.ndarray:
-    """The counts that are compared: regular bins with what lies beyond them, or the commonest levels; then null."""
-    regular = np.array(counts.regular, dtype=np.int64)
-    if reference.ordered:
-        if not len(regular):  # the reference has no value at all
-            return np.array([counts.below + counts.above, counts.null])
-        regular[0] += counts.below
-        regular[-1] += counts.above
-        return np.append(regular, counts.null)
-    order = np.argsort(-reference.regular, kind="stable")
-    rare = int(regular[order[LEVELS_MOST:]].sum())
-    return np.append(regular[order[:LEVELS_MOST]], [rare, counts.unseen, counts.null])
-
-
-def _counted(before: Counts, after: Counts, budget: float) -> list[tuple[str, float, float]]:
-    """Nulls, and values that the reference does not have, as shares of the batch with their bounds."""
-    n, rows = _rows(before), _rows(after)
-    if before.ordered:
-        beyond = ("out of range", before.below + before.above, after.below + after.above, 2.0)
-    else:
-        # a level that was seen once says how often one comes that was never seen (Good, Biometrika 1953)
-        once = int((before.regular == 1).sum())
-        beyond = ("unseen", max(before.unseen, once), after.unseen, 1.0)
-    found = []
-    for what, known, observed, prior in (("nulls", before.null, after.null, 1.0), beyond):
-        bound = null_bound(known, n, rows, budget / 2.0, prior)
-        found.append((what, observed / max(rows, 1), bound / max(rows, 1)))
-    return found
-
-
-def _rows(counts: Counts) -> int:
-    return int(counts.regular.sum()) + counts.null + counts.unseen + counts.below + counts.above
+    def _node(self, k: int) -> np.ndarray:
+        if k not in self._nodes:
+            rows = FIRST_NODE * 2**k
+            each = self.budget / 2.0 if self.ordered else self.budget
+            found = threshold(self.counts, rows, each, [*self.seed, k], ordered=self.ordered)
+            noise = 1.0 / rows + 1.0 / max(int(self.counts.sum()), 1)
+            self._nodes[k] = np.array([found[0] / noise, found[1] / sqrt(noise), found[2] / noise])
+        return self._nodes[k]
 
 
 def _log_beta(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:

@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING
 from fuseline import sources, tables
 from fuseline.artifacts import file_digest
 from fuseline.batches import Batches, Received
-from fuseline.errors import DataError, Refused
+from fuseline.errors import DataError, NotFound, Refused
 from fuseline.ledger import Ledger
-from fuseline.models import Models
-from fuseline.monitoring import Monitor, metrics_document
+from fuseline.models import Models, registered
+from fuseline.monitoring import Monitoring, metrics_document
+from fuseline.opinion import SAMPLE
 from fuseline.predictions import METRICS, PREDICTIONS, REJECTED, Predictions, Scored
+from fuseline.profile import merge, named_scores
 from fuseline.projects import Project
-from fuseline.records import Assessment, Cause, Entry, HalfOpened, Mode, Quarantined, Started, Verdict
+from fuseline.records import Assessment, Cause, Entry, HalfOpened, Mode, Started
 from fuseline.scoring import Piece, Scorer, ShardScore
+from fuseline.stages import HISTORY, Past
 from fuseline.state import Batch, State
 from fuseline.storage import Store
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A batch that is to be scored, with all that the later steps use."""
+    """A batch that is to be scored, with all that the later steps use; `manifest` is the digest of the version's."""
 
     batch: str
     name: str
@@ -43,6 +46,7 @@ class Job:
     key: str
     digest: str
     version: str
+    manifest: str
     mode: Mode
     scored_at: str
     started: int
@@ -193,7 +197,8 @@ class Inference:
             return event
 
         self.ledger.append(start)
-        known = self.ledger.state().batches.get(received.batch)
+        state = self.ledger.state()
+        known = state.batches.get(received.batch)
         if known is None or not _pins(known, version, mode):
             return None
         return Job(
@@ -203,6 +208,7 @@ class Inference:
             key=received.key,
             digest=received.digest,
             version=version,
+            manifest=registered(self.ledger, version, state),
             mode=mode,
             scored_at=known.scored_at,
             started=known.started,
@@ -215,39 +221,32 @@ class Inference:
             f"a batch named {received.name} is published already, with other contents ({other}): withdraw that one "
             "first and replay this, or deliver this under another name"
         )
-        self._quarantine_unscored(received, version, mode, "halt", Cause("name", sentence), trip=False)
+        self._quarantine_unscored(received, version, mode, Cause("name", sentence), trip=False)
 
     def _unreadable(self, received: Received, version: str, mode: Mode, error: DataError) -> None:
         cause = Cause("unreadable", str(error), level="inconclusive")
-        self._quarantine_unscored(received, version, mode, "inconclusive", cause, trip=True)
+        self._quarantine_unscored(received, version, mode, cause)
 
     def _quarantine_unscored(
-        self, received: Received, version: str, mode: Mode, verdict: Verdict, cause: Cause, *, trip: bool
+        self, received: Received, version: str, mode: Mode, cause: Cause, *, trip: bool = True
     ) -> None:
-        assessment = Assessment(verdict, None, (cause,))
-        policy = self.project.config.breaker
-
-        def quarantine(state: State) -> Quarantined | None:
-            known = state.batches.get(received.batch)
-            if known is not None and known.final:
-                return None
-            return Quarantined(
-                batch=received.batch,
-                name=received.name,
-                file=received.file,
-                attempt="",
-                version=version,
-                mode=mode,
-                rows=0,
-                rejected=0,
-                assessment=assessment,
-                trip=policy.consequence(assessment, state.breaker, self.ledger.clock()) if trip else None,
-                run=self.ledger.by,
-                digest=received.digest,
-            )
-
-        self.ledger.append(quarantine)
-        self.batches.finish(received.file, received.digest)
+        unscored = Scored(
+            batch=received.batch,
+            name=received.name,
+            file=received.file,
+            input_digest=received.digest,
+            attempt="",
+            started=0,
+            version=version,
+            mode=mode,
+            scored_at="",
+            rows=0,
+            rejected=0,
+            digest="",
+            assessment=Assessment(cause.level, None, (cause,)),
+            trip=trip,
+        )
+        self.predictions.settle(unscored)
 
     def _pieces(self, job: Job) -> list[Piece]:
         with self.store.local(job.key) as path:
@@ -257,7 +256,7 @@ class Inference:
 
     def score(self, job: Job, piece: Piece) -> ShardScore:
         """Score one shard of a batch; its files are staged under this attempt."""
-        model = self.models.open(job.version)
+        model = self.models.open(job.version, job.manifest)
         joined = sources.read(self.store, self.project, job.sources)
         scorer = Scorer(self.project.config, model, joined, job.name)
         with self.store.local(piece.key) as path, tempfile.TemporaryDirectory(prefix="fuseline-") as folder:
@@ -271,10 +270,11 @@ class Inference:
     def assess(self, job: Job, scores: Sequence[ShardScore]) -> Scored:
         """Merge the shards of a batch, judge it, and stage what would be published."""
         scores = sorted(scores, key=lambda s: s.shard)
-        model = self.models.open(job.version)
+        model = self.models.open(job.version, job.manifest)
         with tempfile.TemporaryDirectory(prefix="fuseline-") as folder, ExitStack() as stack:
             local = [stack.enter_context(self.store.local(self._staged(job, s.ids))) for s in scores if s.ids]
-            assessment = Monitor(self.project.config, model).assess(scores, local)
+            monitoring = Monitoring(self.project.config, model)
+            assessment = monitoring.assess(scores, local, self._past(job, monitoring))
             try:
                 digest = self._merge(job, [s.part for s in scores if s.part], Path(folder) / PREDICTIONS)
             except DataError as error:  # what postprocess returned has other types in one shard than in another
@@ -283,6 +283,7 @@ class Inference:
             self._merge(job, [s.rejected_part for s in scores if s.rejected_part], Path(folder) / REJECTED)
         document = metrics_document(job.batch, job.version, job.scored_at, assessment, scores)
         self.store.put(self._staged(job, METRICS), document)
+        self._stage_sample(job, scores)
         return Scored(
             batch=job.batch,
             name=job.name,
@@ -299,6 +300,21 @@ class Inference:
             assessment=assessment,
         )
 
+    def _past(self, job: Job, monitoring: Monitoring) -> list[Past]:
+        """The newest published batches that this version scored, the oldest first; a slow leak shows in them."""
+        state = self.ledger.state()
+        same = [
+            (k, b) for k, b in state.with_status("published").items() if b.version == job.version and k != job.batch
+        ]
+        newest = sorted(same, key=lambda item: item[1].scored_at)[-(HISTORY - 1) :]
+        found = []
+        for key, batch in newest:
+            try:
+                found.append(monitoring.past(self.store.get(self.batches.staged_key(key, batch.attempt, METRICS))))
+            except NotFound:
+                continue  # staged files may be cleared away; what is left is enough
+        return found
+
     def _merge(self, job: Job, parts: Sequence[str], target: Path) -> str:
         """Join staged parts into one staged file; returns its digest, empty where there are no parts."""
         if not parts:
@@ -307,6 +323,21 @@ class Inference:
             tables.concatenate([stack.enter_context(self.store.local(self._staged(job, p))) for p in parts], target)
         self.store.upload(self._staged(job, target.name), target)
         return file_digest(target)
+
+    def _stage_sample(self, job: Job, scores: Sequence[ShardScore]) -> None:
+        """Keep a uniform sample of the accepted rows with their scores, for people and for a second opinion."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sample = merge([s.profile for s in scores]).sample()
+        if not len(sample.rows):
+            return
+        table = sample.features
+        for name, values in named_scores(sample.scores).items():
+            table = table.append_column(name, pa.array(values))
+        made = pa.BufferOutputStream()
+        pq.write_table(table, made)
+        self.store.put(self._staged(job, SAMPLE), made.getvalue().to_pybytes())
 
     def _staged(self, job: Job, file: str) -> str:
         return self.batches.staged_key(job.batch, self.attempt, file)

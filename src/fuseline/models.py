@@ -147,27 +147,46 @@ class Models:
         event = Registered(manifest.version, digest, dict(manifest.metrics), manifest.run)
         ledger.append(lambda state: None if manifest.version in state.versions else event)
 
-    def manifest(self, version: str) -> Manifest:
-        """The manifest of a version. Raises SettingsError if there is none, ArtifactError if it is unreadable."""
+    def manifest(self, version: str, digest: str | None = None) -> Manifest:
+        """The manifest of a version.
+
+        Args:
+            digest: what `registered` says of it; None for a version that is not registered yet.
+
+        Raises:
+            SettingsError: there is none.
+            ArtifactError: it is unreadable, or not the one that was registered.
+        """
         key = self.key(version, MANIFEST)
         try:
-            document = msgspec.json.decode(self.store.get(key), type=dict[str, Any])
+            data = self.store.get(key)
+            document = msgspec.json.decode(data, type=dict[str, Any])
             written = document.get("format")
             if isinstance(written, int) and written > FORMAT:
                 raise ArtifactError(f"{key} has format {written}; this Fuseline reads up to {FORMAT}: upgrade it")
-            return msgspec.convert(document, Manifest)
+            manifest = msgspec.convert(document, Manifest)
         except NotFound as error:
             raise SettingsError(f"there is no version {version!r} of {self.project} ({key} does not exist)") from error
         except msgspec.MsgspecError as error:
             raise ArtifactError(f"{key} is not a manifest: {error}. Restore it from the store's versions.") from error
+        if digest is not None and digest != (found := blobs.digest(data)):
+            raise ArtifactError(
+                f"{key} was changed after it was registered: its SHA-256 is {found[:12]}…, the ledger says "
+                f"{digest[:12]}…. Nothing of {version} was opened. Restore it from the store's versions or a backup, "
+                "or roll back to another version."
+            )
+        return manifest
 
-    def open(self, version: str) -> Model:
+    def open(self, version: str, digest: str | None = None) -> Model:
         """A version ready to score: every file verified by digest before it is used, libraries compared.
 
+        Args:
+            digest: of its manifest, as `registered` says; None for a version that is not registered yet.
+
         Raises:
-            ArtifactError: a file is not what was stored, or the libraries differ.
+            ArtifactError: a file is not what was stored, the manifest not what was registered, or the libraries differ.
         """
-        manifest = self.manifest(version)
+        manifest = self.manifest(version, digest)
         blobs.check_libraries(manifest.libraries, version)
         return Model(self, manifest)
 
@@ -253,6 +272,16 @@ class Model:
             if name.startswith("code/"):
                 (folder / name.removeprefix("code/")).write_bytes(self._models.file(self.manifest, name))
         return folder
+
+
+def registered(ledger: Ledger, version: str, since: State | None = None) -> str:
+    """The digest of the manifest with which a version was registered. Raises SettingsError for an unknown version."""
+    known = ledger.state(since).versions
+    if version not in known:
+        raise SettingsError(f"there is no version {version!r}. Known: {', '.join(known) or 'none'}")
+    event = ledger.entry(known[version].seq).event
+    assert isinstance(event, Registered)
+    return event.manifest_digest
 
 
 def promote(

@@ -10,57 +10,54 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
-from fuseline import drift, harm, tables
-from fuseline.errors import DataError, ModelFault
+from fuseline import tables
+from fuseline.decide import Stakes, verdict
+from fuseline.errors import ModelFault
 from fuseline.models import REFERENCE, Model
-from fuseline.profile import Profile, count_duplicates, merge
+from fuseline.profile import Profile, Sample, count_duplicates, merge
 from fuseline.projects import Config
-from fuseline.records import Assessment, Cause, Check, Level, Verdict
+from fuseline.records import Assessment, Cause, Check, Level
+from fuseline.reference import Reference, Rows
 from fuseline.rows import labels_of, scores_of
 from fuseline.scoring import ShardScore
-
-if TYPE_CHECKING:
-    import pandas as pd
+from fuseline.stages import Judgement, Past, judge
 
 FORMAT = 1
-MANY = 4  # columns: fewer that change at once are looked at one by one
-GROSS = 0.25  # share of rows that are null, never seen or out of range beyond their bound: no population does that
-SUPPORT = ("nulls", "unseen", "out of range")
 
 
-class Monitor:
+class Monitoring:
     """Judges batches that one version scored."""
 
     def __init__(self, config: Config, model: Model) -> None:
         self.config, self.model = config, model
 
-    def assess(self, shards: Sequence[ShardScore], ids: Sequence[Path] = ()) -> Assessment:
+    def assess(self, shards: Sequence[ShardScore], ids: Sequence[Path] = (), past: Sequence[Past] = ()) -> Assessment:
         """Judge a batch from what scoring its shards left.
 
         Args:
             ids: the files of hashed ids that the shards wrote.
+            past: the batches that this version scored before and that were published, the oldest first.
 
         Returns:
             A verdict with its causes. What cannot be computed is `inconclusive`, never an exception.
         """
         fault = next((s.fault for s in shards if s.fault is not None), None)
         if fault is not None:
-            return _verdict((fault,), (), None)
+            return verdict((fault,), (), None)
         profile = merge([s.profile for s in shards])
         causes, checks = self._exact(shards, profile, ids)
         if not profile.rows:
-            return _verdict(causes, checks, None)
-        changed = self._changes(profile)
-        checks += changed
-        estimated, found = self._harm(profile, [c for c in changed if c.fired])
-        causes += found
+            return verdict(causes, checks, None)
+        judged = self._judge(profile, past)
         business, found, figures = self._business(profile)
-        return _verdict([*causes, *found], [*checks, *figures], estimated, business)
+        causes += [*judged.causes, *found]
+        return verdict(causes, [*checks, *judged.checks, *figures], judged.harm, business, judged.worlds)
 
     # ── 1. exact ─────────────────────────────────────────────────────────────────────────────────
 
@@ -97,111 +94,44 @@ class Monitor:
                 causes.append(Cause("rows", sentence, None, float(rows), float(limits.expected_rows)))
         return causes, checks
 
-    # ── 2. change, 3. harm ───────────────────────────────────────────────────────────────────────
+    # ── 2. to 4. the stages ──────────────────────────────────────────────────────────────────────
 
-    def _changes(self, profile: Profile) -> list[Check]:
-        """Distance of each column and of the score from the reference, against its null at this batch's size."""
-        return drift.column_checks(
-            self.model.bins.reference(),
-            profile.histograms(),
-            self.model.manifest.importance,
+    @cached_property
+    def reference(self) -> Reference:
+        """The version's held-out rows, made ready for all stages."""
+        manifest, table = self.model.manifest, self.model.table(REFERENCE)
+        return Reference(
+            score=self.model.predictor.scores,
+            frame=tables.to_frame(table, self.model.contract),
+            truth=labels_of(table),
+            scores=scores_of(table),
+            task=manifest.task,
+            classes=manifest.order,
+            bins=self.model.bins,
+            importance=manifest.importance,
             budget=1.0 / self.config.checks.mean_batches_between_false_halts,
             seed=self.config.training.seed,
         )
 
-    def _harm(self, profile: Profile, fired: Sequence[Check]) -> tuple[float | None, list[Cause]]:
-        """What the changes would cost: read off the reference, made to look like the batch."""
-        if not fired:
-            return 0.0, []
-        manifest, reference = self.model.manifest, self.model.table(REFERENCE)
-        columns = list(dict.fromkeys(c.column for c in fired if c.column in manifest.features))
-        frame, drawn = tables.to_frame(reference, self.model.contract), profile.sample()
-        sample = tables.to_frame(drawn.features, self.model.contract)
-        try:
-            estimate = harm.estimate(
-                self.model.predictor.scores,
-                frame,
-                labels_of(reference),
-                manifest.task,
-                manifest.order,
-                sample,
-                columns,
-                self.config.training.seed,
-                importance=manifest.importance,
-                score_changed=any(c.column is None for c in fired),
-                reference_scores=scores_of(reference),
-                batch_scores=drawn.scores,
-            )
-        except (ModelFault, DataError) as error:
-            sentence = f"the harm of the change in {', '.join(columns) or 'the scores'} cannot be estimated: {error}"
-            return None, [Cause("harm", sentence, level="inconclusive")]
+    def _stakes(self) -> Stakes:
+        manifest, checks = self.model.manifest, self.config.checks
         tolerance = self.config.tolerance(manifest.task)
-        if not columns:
-            worst = max(fired, key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
-            return estimate.total, [self._scores(estimate, worst, tolerance)]
-        if self._natural(columns, fired):
-            return estimate.total, [self._drift(columns, estimate, tolerance)]
-        causes = [self._change(c, frame[c], sample[c], estimate, tolerance) for c in columns]
-        causes.sort(key=lambda cause: -(cause.harm or 0.0))
-        if estimate.total > tolerance / 2 and all(cause.level == "warn" for cause in causes):
-            causes.insert(0, self._together(estimate, tolerance, columns))
-        return estimate.total, causes
+        value = manifest.metrics[manifest.metric]
+        return Stakes(manifest.metric, value, tolerance, checks.on_drift, len(manifest.features))
 
-    def _natural(self, columns: Sequence[str], fired: Sequence[Check]) -> bool:
-        """Whether it looks as a population does that drifts: most columns a little, none of them out of its mind."""
-        gross = any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in fired)
-        return len(columns) >= MANY and 2 * len(columns) > len(self.model.manifest.features) and not gross
+    def _judge(self, profile: Profile, past: Sequence[Past]) -> Judgement:
+        return judge(self.reference, self._rows(profile.sample()), self._stakes(), self.reference.fold(profile), past)
 
-    def _drift(self, columns: Sequence[str], estimate: harm.Estimate, tolerance: float) -> Cause:
-        """Natural drift: its cost cannot be read without labels, so the project's policy decides."""
-        policy, of = self.config.checks.on_drift, len(self.model.manifest.features)
-        sentence = (
-            f"{len(columns)} of {of} columns changed at once ({', '.join(columns[:3])} …), as in natural drift: "
-            f"what it costs shows only in labels (estimated loss {estimate.total:.3f})"
-        )
-        return Cause("drift", sentence, None, estimate.total, tolerance / 2, estimate.total, level=policy)
+    def _rows(self, sample: Sample) -> Rows:
+        frame = tables.to_frame(sample.features, self.model.contract)
+        return Rows({c: frame[c].to_numpy() for c in frame.columns}, sample.scores)
 
-    def _change(
-        self, column: str, before: pd.Series, after: pd.Series, estimate: harm.Estimate, tolerance: float
-    ) -> Cause:
-        """One column; it halts only where all changes together do."""
-        said, cost = harm.explain(column, before, after), estimate.by_column.get(column, 0.0)
-        halts = min(cost, estimate.total) > tolerance / 2
-        if halts:
-            sentence = f"{said}: {self._cost(cost)}"
-        elif estimate.selection > 0.5:
-            mix = f"it looks like another mix of the same kind of rows (estimated loss {estimate.total:.3f})"
-            copes = mix.replace(" (", ", and the model copes with that (") if estimate.total <= tolerance / 2 else mix
-            sentence = f"{said}; {copes}"
-        else:
-            sentence = f"{said}; little harm is expected of it"
-        return Cause("distance", sentence, column, cost, tolerance / 2, cost, level="halt" if halts else "warn")
-
-    def _scores(self, estimate: harm.Estimate, worst: Check, tolerance: float) -> Cause:
-        """No column is spread differently, but the scores are."""
-        said = "the scores are spread differently than on the reference, though no single column is"
-        halts = estimate.total > tolerance / 2
-        if halts and estimate.by_column and estimate.selection <= 0.5:
-            column = max(estimate.by_column, key=lambda c: estimate.by_column[c])
-            said += f"; {column} looks dealt to other rows: {self._cost(estimate.total)}"
-        elif halts:
-            said += f": {self._cost(estimate.total)}"
-        return Cause(
-            "score", said, None, worst.observed, worst.bound, estimate.total, level="halt" if halts else "warn"
-        )
-
-    def _together(self, estimate: harm.Estimate, tolerance: float, columns: Sequence[str]) -> Cause:
-        """No column alone would halt, but all of them together do."""
-        mix = ", which look like another mix of the same kind of rows" if estimate.selection > 0.5 else ""
-        sentence = f"the changes in {', '.join(columns)} together{mix}: {self._cost(estimate.total)}"
-        return Cause("distance", sentence, None, estimate.total, tolerance / 2, estimate.total)
-
-    def _cost(self, cost: float) -> str:
-        metric = self.model.manifest.metric
-        if metric == "rmse":
-            return f"RMSE would rise by {cost:.1%}"
-        was = self.model.manifest.metrics[metric]
-        return f"AUC would fall from {was:.3f} to {max(was - cost, 0.0):.3f}"
+    def past(self, metrics: bytes) -> Past:
+        """What is remembered of an earlier batch that this version scored, from its metrics.json."""
+        profile = msgspec.json.decode(metrics)["profile"]
+        counted = {**profile["columns"], **profile["scores"]}
+        axes = {**self.reference.columns, **self.reference.score_axes}
+        return Past({name: axis.fold(np.asarray(counted[name]["counts"])) for name, axis in axes.items()})
 
     # ── 5. business ──────────────────────────────────────────────────────────────────────────────
 
@@ -233,16 +163,6 @@ class Monitor:
                     sentence = f"{name} is {value:,.4g}, {word} its bound of {limit:,.4g}"
                     causes.append(Cause("business", sentence, None, value, limit))
         return {k: v for k, v in figures.items() if math.isfinite(v)}, causes, checks
-
-
-def _verdict(
-    causes: Sequence[Cause], checks: Sequence[Check], estimated: float | None, business: dict[str, float] | None = None
-) -> Assessment:
-    """The worst level of the causes decides; halting causes come first."""
-    order = {"halt": 0, "inconclusive": 1, "warn": 2}
-    ranked = tuple(sorted(causes, key=lambda c: order[c.level]))
-    worst: Verdict = ranked[0].level if ranked else "pass"
-    return Assessment(worst, estimated, ranked, tuple(checks), business or {})
 
 
 def metrics_document(

@@ -24,11 +24,13 @@ PREDICTIONS, REJECTED, METRICS = "predictions.parquet", "rejected.parquet", "met
 
 @dataclass(frozen=True)
 class Scored:
-    """A batch that one attempt has scored and judged, ready for its entry.
+    """A batch that one attempt has scored and judged, or could not score, ready for its entry.
 
     Attributes:
-        started: the entry that pinned version, mode and time; another start since then wins.
+        started: the entry that pinned version, mode and time; another start since then wins. 0 for what no attempt
+            scored: an unreadable file, a name that is taken.
         digest: SHA-256 of the staged predictions; empty where there are none.
+        trip: whether the breaker may open with it; not where neither the data nor the model is at fault.
     """
 
     batch: str
@@ -44,6 +46,7 @@ class Scored:
     rejected: int
     digest: str
     assessment: Assessment
+    trip: bool = True
 
 
 class Predictions:
@@ -103,6 +106,7 @@ class Predictions:
     def _stop(self, state: State, scored: Scored) -> Quarantined | None:
         if not self._ours(state, scored):
             return None
+        trip = self.policy.consequence(scored.assessment, state.breaker, self.ledger.clock()) if scored.trip else None
         return Quarantined(
             batch=scored.batch,
             name=scored.name,
@@ -113,16 +117,18 @@ class Predictions:
             rows=scored.rows,
             rejected=scored.rejected,
             assessment=scored.assessment,
-            trip=self.policy.consequence(scored.assessment, state.breaker, self.ledger.clock()),
+            trip=trip,
             run=self.ledger.by,
             digest=scored.input_digest,
         )
 
     @staticmethod
     def _ours(state: State, scored: Scored) -> bool:
-        """Whether the batch is still as this attempt found it: started by the same entry, and not settled."""
-        batch = state.batches[scored.batch]
-        return batch.status == "started" and batch.started == scored.started
+        """Whether the batch is still as this attempt found it: not settled, and started by the same entry if by any."""
+        batch = state.batches.get(scored.batch)
+        if not scored.started:
+            return batch is None or not batch.final
+        return batch is not None and batch.status == "started" and batch.started == scored.started
 
     def withdraw(self, batch: str, reason: str) -> str:
         """Take a published batch back. Returns its identity. Raises Refused if it is not published."""

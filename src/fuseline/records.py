@@ -62,6 +62,25 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """A simulated world that looks like a batch: one line of what may have happened.
+
+    Attributes:
+        columns: those whose values mean something else in it; none where only the mix of rows differs.
+        belief: how far it is believed, 0 to 1.
+        distance: how unlike the batch it is; by chance alone it would be about `chance`.
+        harm: what it costs: AUC lost, or the share of RMSE gained.
+    """
+
+    sentence: str
+    columns: tuple[str, ...]
+    belief: float
+    distance: float
+    chance: float
+    harm: float
+
+
+@dataclass(frozen=True)
 class Assessment:
     """What the monitor says of one batch.
 
@@ -72,6 +91,7 @@ class Assessment:
         causes: why, the most important first; empty for `pass`.
         checks: every figure that was compared with a bound.
         business: figures from `metrics()` of predict.py.
+        worlds: what may have happened, the most believed first, where anything differs from the reference.
     """
 
     verdict: Verdict
@@ -79,6 +99,7 @@ class Assessment:
     causes: tuple[Cause, ...] = ()
     checks: tuple[Check, ...] = ()
     business: dict[str, float] = field(default_factory=dict)
+    worlds: tuple[Explanation, ...] = ()
 
     @property
     def fault(self) -> Fault:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fuseline import charts, narrative
+from fuseline import charts, comparison, narrative, opinion
 from fuseline import records as r
+from fuseline.batches import Batches
 from fuseline.errors import NotFound
 from fuseline.ledger import Ledger
 from fuseline.narrative import mentioned
+from fuseline.opinion import Opinion
 from fuseline.state import State, fold
 from fuseline.storage import Store
 
@@ -51,8 +54,21 @@ class ProjectFacts:
     every_hours: float
 
 
+@dataclass(frozen=True)
+class Second:
+    """Evidently's opinion on a batch, and where its own page lies as seen from the batch's; empty where it has none."""
+
+    opinion: Opinion
+    href: str = ""
+
+
 def pages(
-    project: str, config_line: ProjectFacts | None, state: State, entries: Sequence[r.Entry], now: str
+    project: str,
+    config_line: ProjectFacts | None,
+    state: State,
+    entries: Sequence[r.Entry],
+    now: str,
+    seconds: Mapping[str, Second] | None = None,
 ) -> dict[str, bytes]:
     """All pages of a project by their path: `index.html`, and `batches/<batch>.html` of each batch with an outcome.
 
@@ -60,11 +76,13 @@ def pages(
         state: what `entries` add up to.
         entries: the whole ledger, from its first entry on.
         now: the time of making them, ISO 8601.
+        seconds: Evidently's opinions by batch.
     """
     made = {"index.html": _index(project, config_line, state, entries, now)}
     trained = _trained(entries)
     for batch, told in _told(entries).items():
-        made[f"batches/{batch}.html"] = _batch_page(project, config_line, state, batch, told, trained)
+        second = (seconds or {}).get(batch)
+        made[f"batches/{batch}.html"] = _batch_page(project, config_line, state, batch, told, trained, second)
     return made
 
 
@@ -75,18 +93,19 @@ def write(store: Store, project: str, ledger: Ledger, now: str, facts: ProjectFa
     what a call that was cut off left undone.
 
     Returns:
-        The keys that were written.
+        The keys of the pages that were written.
     """
     entries = list(ledger.entries())
     state = fold(entries)
-    folder = f"{project}/reports/"
+    folder, batches = f"{project}/reports/", Batches(store, project)
     after = _made_up_to(store, f"{folder}index.html", facts) - MARGIN
-    there = {item.key for item in store.list(f"{folder}batches/")}
+    there = {item.key for kind in ("batches", opinion.LIBRARY) for item in store.list(f"{folder}{kind}/")}
     trained, written = _trained(entries), []
     for batch, told in _told(entries).items():
         key = f"{folder}batches/{batch}.html"
         if told[-1].seq > after or key not in there:
-            store.put(key, _batch_page(project, facts, state, batch, told, trained))
+            second = _second(batches, batch, _settled(told).event, folder, there)
+            store.put(key, _batch_page(project, facts, state, batch, told, trained, second))
             written.append(key)
     store.put(f"{folder}index.html", _index(project, facts, state, entries, now))
     return [*written, f"{folder}index.html"]
@@ -100,6 +119,26 @@ def refresh(line: Line) -> list[str]:
     if task is not None:
         facts = ProjectFacts(config.target, METRIC_OF[task], config.tolerance(task), config.schedule.every_hours)
     return write(line.store, line.project.name, line.ledger, line.settings.clock(), facts)
+
+
+def _second(batches: Batches, batch: str, event: r.Event, folder: str, there: Collection[str]) -> Second | None:
+    """Evidently's opinion on the attempt that was settled; its page is copied to the pages, so that it moves with them.
+
+    Args:
+        there: keys of the pages that exist: what was copied once is not copied again.
+    """
+    attempt = event.attempt if isinstance(event, r.Published | r.Quarantined) else ""
+    said = opinion.read(batches, batch, attempt) if attempt else None
+    if said is None or said.error:
+        return None if said is None else Second(said)
+    name = f"{batch}.{attempt}.html"
+    key = f"{folder}{opinion.LIBRARY}/{name}"
+    try:
+        if key not in there:
+            batches.store.copy(batches.staged_key(batch, attempt, opinion.REPORT), key)
+    except NotFound:
+        return Second(said)
+    return Second(said, f"../{opinion.LIBRARY}/{quote(name, safe='')}")
 
 
 def _told(entries: Sequence[r.Entry]) -> dict[str, list[r.Entry]]:
@@ -204,11 +243,20 @@ def _reading(
 
 
 def _batch_page(
-    project: str, facts: ProjectFacts | None, state: State, batch: str, told: Sequence[r.Entry], trained: Metrics
+    project: str,
+    facts: ProjectFacts | None,
+    state: State,
+    batch: str,
+    told: Sequence[r.Entry],
+    trained: Metrics,
+    second: Second | None = None,
 ) -> bytes:
-    settled, event = next((e, e.event) for e in reversed(told) if isinstance(e.event, r.Published | r.Quarantined))
+    settled = _settled(told)
+    event = settled.event
+    assert isinstance(event, r.Published | r.Quarantined)
+    compared = comparison.compare(event.assessment, second.opinion) if second else []
     labels = [(e, m) for e in told if isinstance(e.event, r.Labelled) for m in e.event.batches if m.batch == batch]
-    checks = sorted(event.assessment.checks, key=lambda c: (not c.fired, -_ratio(c)))
+    checks = sorted(event.assessment.checks, key=lambda c: (not c.fired, -comparison.closeness(c)))
     return _render(
         "batch.html",
         facts,
@@ -224,14 +272,17 @@ def _batch_page(
         trained=trained.get(event.version or "", {}),
         settled=settled,
         history=told,
+        second=second,
+        compared=compared,
+        differ=comparison.sentence(event.assessment, second.opinion, compared, facts.metric if facts else None)
+        if second and not second.opinion.error
+        else "",
     )
 
 
-def _ratio(check: r.Check) -> float:
-    """How close a figure is to its bound, to sort by."""
-    if not check.observed or not check.bound:
-        return 0.0
-    return check.bound / check.observed if check.at_least else check.observed / check.bound
+def _settled(told: Sequence[r.Entry]) -> r.Entry:
+    """The last outcome of a batch."""
+    return next(e for e in reversed(told) if isinstance(e.event, r.Published | r.Quarantined))
 
 
 # ── rendering ────────────────────────────────────────────────────────────────────────────────────

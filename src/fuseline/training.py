@@ -28,6 +28,7 @@ from fuseline.models import (
     class_order,
     hold,
     promote,
+    registered,
 )
 from fuseline.profile import learn_bins
 from fuseline.projects import Project, code_digest, describe, load_module
@@ -208,7 +209,7 @@ class Training:
         challenger = self.models.open(manifest.version)
         reference = challenger.table(REFERENCE)
         try:
-            theirs = self.models.open(champion)
+            theirs = self.models.open(champion, registered(self.ledger, champion))
             if (theirs.manifest.task, theirs.manifest.order) != (manifest.task, manifest.order):
                 return None  # its scores are of something else
             data = tables.to_frame(reference.select(theirs.contract.names), theirs.contract)

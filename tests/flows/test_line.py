@@ -72,5 +72,5 @@ def test_a_flow_with_nothing_to_do_ends_well(trained, tmp_path):
     before = here.ledger.state()
     steps: list[str] = []
     launch.run("infer", "tiny", settings, steps.append)
-    assert steps == ["start", "score", "assess", "publish", "end"]
+    assert steps == ["start", "score", "assess", "publish", "explain", "end"]
     assert here.ledger.state() == before

@@ -121,12 +121,17 @@ class Tiny:
         self.store.put(f"labels/{self.folder.name}/{name}.csv", rows[["id", "bought"]].to_csv(index=False).encode())
 
     def recode(self, predict: str, version: str = "v0001") -> None:
-        """Give a trained version another predict.py, of which its manifest knows."""
+        """Give a trained version another predict.py, as if it had been trained and registered with it."""
         key = f"{self.folder.name}/versions/{version}"
-        manifest = json.loads(self.store.get(f"{key}/manifest.json"))
+        before = self.store.get(f"{key}/manifest.json")
+        manifest = json.loads(before)
         manifest["files"]["code/predict.py"] = {"digest": digest(predict.encode()), "size": len(predict)}
+        after = json.dumps(manifest).encode()
         self.store.put(f"{key}/code/predict.py", predict.encode())
-        self.store.put(f"{key}/manifest.json", json.dumps(manifest).encode())
+        self.store.put(f"{key}/manifest.json", after)
+        for item in list(self.store.list(f"{self.folder.name}/ledger/")):
+            entry = self.store.get(item.key)
+            self.store.put(item.key, entry.replace(digest(before).encode(), digest(after).encode()))
 
     def promote_copy(self) -> str:
         """Make a second version, which scores like the first, the champion."""

@@ -114,8 +114,8 @@ def test_help_names_the_exit_codes_and_every_command_has_an_example(new_shell):
     said = new_shell("--help")
     assert said.code == 0
     assert "3 held back" in said.out
-    commands = "new check doctor train infer feedback status history predictions promote rollback replay report"
-    for command in [*([c] for c in commands.split()), ["breaker", "trip"], ["breaker", "reset"]]:
+    names = "new check doctor train infer feedback status history predictions backtest promote rollback replay report"
+    for command in [*([c] for c in names.split()), ["breaker", "trip"], ["breaker", "reset"]]:
         helped = new_shell(*command, "--help")
         assert helped.code == 0
         assert f"Example: fuseline {' '.join(command)} " in helped.out
@@ -232,6 +232,58 @@ def test_predictions_are_listed_with_the_place_where_they_are_read(shell):
 def test_no_predictions_are_said(new_shell):
     assert new_shell("predictions", "tiny").out.startswith("nothing is published for tiny\n")
     assert new_shell("predictions", "tiny", "--json").json == []
+
+
+def test_a_backtest_shows_each_batch_then_and_now_and_ends_with_a_sentence(shell):
+    said = shell("backtest", "tiny")
+    assert (said.code, said.err) == (0, "")
+    head, day1, day2, _, totals, figures, sentence = said.out.splitlines()
+    assert head.split()[:5] == ["batch", "rows", "then", "became", "now"]
+    assert day1.split()[:7] == [shell.batch(DAY1), "400", "●", "pass", "published", "●", "pass"]
+    assert day2.split()[:7] == [shell.batch(DAY2), "400", "■", "halt", "quarantined", "■", "halt"]
+    assert "price" in day2
+    assert totals.split() == ["tolerance", "tripped", "confirmed", "contradicted", "unlabelled", "missed", "undecided"]
+    assert figures.split() == ["0.02", *["1", "of", "2", "(one", "in", "2)"], "0", "0", "1", "0", "0"]
+    trips = "With tolerance 0.02 the breaker would have tripped on 1 of 2 batches"
+    assert sentence == f"{trips}; labels confirm 0, contradict 0, are missing for 1."
+
+
+def test_a_backtest_compares_tolerances_as_json_that_what_the_project_prints_does_not_disturb(shell):
+    shell.tiny.recode("def metrics(predictions):\n    print('hello')\n    return {}\n", shell.state.champion)
+    said = shell("backtest", "tiny", "--tolerance", "0.02,0.9", "--last", "1", "--json")
+    (batch,) = said.json["batches"]
+    assert (batch["batch"], batch["then"]) == (shell.batch(DAY2), "halt")
+    assert [(now["tolerance"], now["verdict"]) for now in batch["now"]] == [(0.02, "halt"), (0.9, "warn")]
+    assert [(s["tolerance"], s["tripped"]) for s in said.json["summary"]] == [(0.02, 1), (0.9, 0)]
+    assert said.json["said"] == "With tolerance 0.02 the breaker would have tripped on 1 of 1 batch, with 0.9 on 0."
+    table = shell("backtest", "tiny", "--tolerance", "0.02,0.9", "--last", "1").out.splitlines()
+    assert table[0].split()[4:8] == ["at", "0.02", "at", "0.9"]
+    assert shell("backtest", "tiny", "--tolerance", "much").code == 2
+
+
+def test_a_backtest_of_no_past_says_so(new_shell):
+    assert new_shell("backtest", "tiny") == Said(0, "No batch has an outcome yet.\n", "")
+    assert new_shell("backtest", "tiny", "--json").json["batches"] == []
+
+
+def test_an_interrupted_backtest_leaves_nothing(shell, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    slow = f"import time\ndef preprocess(data, artifacts):\n    open({str(tmp_path / 'at it')!r}, 'w')\n"
+    shell.tiny.recode(slow + "    time.sleep(60)\n", shell.tiny.line.ledger.state().champion)
+    before = {path: path.stat().st_mtime_ns for path in shell.store.rglob("*")}
+    command = [sys.executable, "-m", "fuseline.cli", "backtest", "tiny"]
+    environment = {**os.environ, **shell.environment, "TMPDIR": str(scratch)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "at it").exists() and process.poll() is None:
+        time.sleep(0.02)
+    assert any(scratch.iterdir())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err == "interrupted; nothing is half done: run the same command again to go on\n"
+    assert list(scratch.iterdir()) == []
+    assert {path: path.stat().st_mtime_ns for path in shell.store.rglob("*")} == before
 
 
 # ── decisions ───────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ import pytest
 
 from fuseline import records as r
 from fuseline.batches import drop, replay
-from fuseline.errors import Refused
+from fuseline.errors import ArtifactError, Refused
 from fuseline.folder import FolderStore
 from fuseline.storage import Listed, MemoryStore
 
@@ -131,6 +131,29 @@ def test_what_is_visible_is_mended_before_anything_else(trained, rows):
 
 
 # ── what is pinned ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_with_a_manifest_that_was_changed_since_it_was_registered_nothing_is_scored(trained, rows):
+    trained.deliver("day1", clean(rows(200, 2)))
+    models = trained.line.models
+    held = models.manifest("v0001")
+    models.write(replace(held, positive="no"))
+    with pytest.raises(ArtifactError, match=r"manifest\.json was changed after it was registered"):
+        trained.infer()
+    assert trained.line.batches.waiting() == ["day1.parquet"]
+    models.write(held)
+    assert [type(e.event) for e in trained.infer("a2")] == [r.Published]
+
+
+def test_a_manifest_that_is_changed_during_a_run_is_seen_by_the_step_that_opens_it_next(trained, rows):
+    trained.deliver("day1", clean(rows(200, 2)))
+    inference = trained.line.inference("a1")
+    plan = inference.plan()
+    scores = [inference.score(job, piece) for job, piece in plan.pieces]
+    models = trained.line.models
+    models.write(replace(models.manifest("v0001"), importance={}))
+    with pytest.raises(ArtifactError, match=r"was changed after it was registered"):
+        inference.assess(plan.jobs[0], scores)
 
 
 def test_a_champion_that_is_promoted_during_a_run_does_not_change_what_the_run_publishes(trained, rows):

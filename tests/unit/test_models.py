@@ -30,6 +30,7 @@ from fuseline.models import (
     class_order,
     hold,
     promote,
+    registered,
     rollback,
 )
 from fuseline.records import Check, Held, Promoted, Registered
@@ -266,6 +267,38 @@ def test_a_version_of_other_libraries_is_refused_before_anything_is_loaded(tiny:
     models.write(replace(held, libraries={**held.libraries, "scikit-learn": "0.19.2"}))
     with pytest.raises(ArtifactError, match=r"version v0001 was trained with scikit-learn 0.19.2"):
         models.open("v0001")
+
+
+def test_a_manifest_that_changed_after_it_was_registered_is_refused(tiny: Tiny) -> None:
+    models, ledger = tiny.line.models, tiny.line.ledger
+    tiny.train()
+    assert models.open("v0001", registered(ledger, "v0001")).version == "v0001"
+    held = models.manifest("v0001")
+    models.write(replace(held, metrics={**held.metrics, "auc": 0.999}))
+    said = r"tiny/versions/v0001/manifest.json was changed after it was registered: .* Restore it from .* or roll back"
+    with pytest.raises(ArtifactError, match=said):
+        models.open("v0001", registered(ledger, "v0001"))
+    models.write(held)
+    assert models.open("v0001", registered(ledger, "v0001")).manifest == held
+
+
+def test_a_changed_manifest_cannot_vouch_for_other_artifacts(tiny: Tiny) -> None:
+    models, ledger = tiny.line.models, tiny.line.ledger
+    tiny.train()
+    other = models.save("v0001", {"artifacts/model.joblib": b"not what was trained"})
+    held = models.manifest("v0001")
+    models.write(replace(held, files={**held.files, **other}))
+    with pytest.raises(ArtifactError, match=r"manifest.json was changed after it was registered"):
+        models.open("v0001", registered(ledger, "v0001"))
+
+
+def test_a_version_is_opened_before_it_is_registered(tiny: Tiny) -> None:
+    training = tiny.line.training()
+    plan = training.plan("t1")
+    training.evaluate(plan, training.fit(plan))
+    assert tiny.line.models.open("v0001").version == "v0001"
+    with pytest.raises(SettingsError, match=r"there is no version 'v0001'. Known: none"):
+        registered(tiny.line.ledger, "v0001")
 
 
 def test_an_edited_predict_py_does_not_change_how_a_stored_version_scores(

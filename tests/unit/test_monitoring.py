@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fuseline.monitoring import _verdict
+from fuseline.decide import verdict
 from fuseline.predictions import METRICS
 from fuseline.records import Assessment, Cause
 
@@ -113,7 +113,7 @@ def test_a_harmless_column_that_is_constant_warns(judge, rows):
     assert "age is" in found.sentence
 
 
-def test_a_column_that_is_wholly_null_where_nulls_are_allowed_is_a_verdict(judge, rows):
+def test_a_column_that_is_wholly_null_where_nulls_are_allowed_is_averdict(judge, rows):
     found = judge(rows(1_000, 2).assign(age=np.nan))
     assert found.verdict in ("warn", "halt")
     assert any("age is null in 100 % of rows" in c.sentence for c in found.causes)
@@ -306,7 +306,7 @@ def test_the_worst_level_decides_and_its_cause_comes_first():
     rank = {"halt": 0, "inconclusive": 1, "warn": 2}
     for levels in product(rank, repeat=3):
         causes = [Cause(str(i), level, level=level) for i, level in enumerate(levels)]
-        found = _verdict(causes, (), 0.0)
+        found = verdict(causes, (), 0.0)
         assert found.verdict == min(levels, key=rank.__getitem__)
         ranked = [rank[c.level] for c in found.causes]
         assert ranked == sorted(ranked)
@@ -316,7 +316,7 @@ def test_the_worst_level_decides_and_its_cause_comes_first():
 
 
 def test_without_causes_the_verdict_is_pass():
-    assert _verdict((), (), 0.0) == Assessment("pass", 0.0)
+    assert verdict((), (), 0.0) == Assessment("pass", 0.0)
 
 
 # ── natural drift ────────────────────────────────────────────────────────────────────────────────

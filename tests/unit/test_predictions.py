@@ -269,6 +269,28 @@ def test_a_trial_that_passes_closes_the_breaker_and_one_that_halts_opens_it_for_
             assert (world.state.breaker.until or "").startswith("2026-03-08T02:00")
 
 
+def test_what_no_attempt_scored_is_quarantined_once_whether_it_was_started_or_not() -> None:
+    world = World()
+    world.deliver("a.csv")
+    cause = r.Assessment("inconclusive", None, (r.Cause("unreadable", "cut off", level="inconclusive"),))
+    unscored = replace(world.scored(), attempt="", started=0, rows=0, digest="", assessment=cause)
+    fresh = replace(unscored, batch="b.0", name="b", file="b.csv")
+    for one in (unscored, fresh):
+        entry = world.predictions().settle(one)
+        assert entry is not None and isinstance(entry.event, r.Quarantined)
+        assert (entry.event.attempt, entry.event.digest, entry.event.assessment) == ("", one.input_digest, cause)
+        assert world.predictions().settle(one) is None
+    assert world.inbox == []
+
+
+def test_where_neither_data_nor_model_is_at_fault_the_breaker_stays_as_it_is() -> None:
+    for trip, status in ((False, "closed"), (True, "open")):
+        world = World()
+        world.deliver("a.csv")
+        entry = world.predictions().settle(replace(world.scored(assessment=HALT), trip=trip))
+        assert entry is not None and world.state.breaker.status == status
+
+
 # ── races ────────────────────────────────────────────────────────────────────────────────────────
 
 

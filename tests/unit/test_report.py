@@ -12,8 +12,10 @@ from fuseline import records as r
 from fuseline.bootstrap import Line
 from fuseline.ledger import Ledger, encode
 from fuseline.models import Manifest, Window
+from fuseline.opinion import Column, Opinion
+from fuseline.opinion import encode as written
 from fuseline.projects import read_project
-from fuseline.report import ProjectFacts, pages, refresh, write
+from fuseline.report import ProjectFacts, Second, pages, refresh, write
 from fuseline.settings import Settings
 from fuseline.state import State, fold
 from fuseline.storage import MemoryStore
@@ -490,6 +492,122 @@ def test_labels_that_are_too_few_are_said_to_be() -> None:
     assert "Labels of 12 rows came" in words(section(s.pages()[f"batches/{batch}.html"], "labels"))
 
 
+OPINION = Opinion(
+    (
+        Column("price_eur", "Wasserstein distance (normed)", 252.6, 0.1, True),
+        Column("country", "K-S p_value", 0.003, 0.05, True),
+        Column("adults", "Jensen-Shannon distance", None, 0.1, None),
+        Column("lead_time", "Jensen-Shannon distance", 0.01, 0.1, False),
+        Column("score", "Wasserstein distance (normed)", 0.4, 0.1, True),
+    ),
+    {"children": "the batch has no value in it"},
+    0.6,
+    5_000,
+    1_303,
+    6.3,
+    "evidently 0.7.23",
+)
+
+
+def with_opinion(second: Second, assessment: r.Assessment = HALT) -> str:
+    s = story()
+    batch = s.stop("2026-03-12", "v0003", assessment, None)
+    made = pages("bookings", FACTS, s.state, s.entries, s.at, {batch: second})
+    assert sum(b'id="h-opinion"' in page for page in made.values()) == 1
+    return made[f"batches/{batch}.html"].decode()
+
+
+def test_a_batch_without_a_second_opinion_says_nothing_of_one(made: dict[str, str]) -> None:
+    assert not any("Evidently" in page for page in made.values())
+
+
+def test_the_figures_of_both_stand_side_by_side_with_a_sentence() -> None:
+    page = with_opinion(Second(OPINION, "../evidently/b.a.html"))
+    Page(page)
+    part = section(page, "opinion")
+    said = words(part)
+    assert "compares 5,000 rows with 1,303 rows of the reference" in said
+    assert (
+        f"Evidently calls 3 of 5 columns drifted, and so the whole data set; Fuseline halts: {HALT.sentence}." in said
+    )
+    assert "Only Evidently calls country and score drifted." in said
+    row = "price_eur triangular discrimination 0.47 , bound 0.041 ■ beyond 0.094 Wasserstein distance (normed) 253"
+    assert f"{row} , drifts from 0.1 ▲ drifted" in said
+    assert "country differ" in said and "K-S p-value 0.003 , drifts below 0.05 ▲ drifted" in said
+    assert "children triangular discrimination 0.009 , bound 0.041 ● within left out: the batch has no value" in said
+    assert "Jensen-Shannon distance — , drifts from 0.1 no figure" in said
+    assert "2 columns on which both are quiet" in said
+    assert '<a href="../evidently/b.a.html">' in part
+    assert "nan" not in part.lower()
+    assert page.index('id="h-opinion"') < page.index('id="h-checks"')
+
+
+def test_a_sample_is_called_one() -> None:
+    few = Opinion(OPINION.columns, {}, 0.6, 1_000, 500)
+    assert "compares a sample of 1,000 rows with 500 rows" in words(section(with_opinion(Second(few)), "opinion"))
+
+
+def test_a_second_opinion_whose_page_is_gone_has_no_link() -> None:
+    part = section(with_opinion(Second(OPINION)), "opinion")
+    assert "no longer in the store" in part and "<a " not in part
+
+
+def test_where_both_are_quiet_the_figures_are_open() -> None:
+    quiet = Opinion((Column("adults", "Jensen-Shannon distance", 0.01, 0.1, False),), {}, 0.0, 100, 100)
+    part = section(with_opinion(Second(quiet), PASS), "opinion")
+    assert "Both are quiet" in part and "<details open>" in part
+
+
+def test_a_second_opinion_that_failed_says_so_and_no_more() -> None:
+    part = section(with_opinion(Second(Opinion(error="it was stopped after 120 s"))), "opinion")
+    assert "Evidently was asked: it was stopped after 120 s." in words(part)
+    assert "The verdict does not depend on it." in part
+    assert "<table" not in part
+
+
+def told_twice(store: MemoryStore) -> tuple[Story, str, str]:
+    """A story whose last batch has an opinion in the store; with the keys of the batch's page and of Evidently's."""
+    s = story()
+    batch = s.stop("2026-03-12", "v0003", HALT, None)
+    store.put(f"bookings/batches/{batch}/a1/evidently.json", written(OPINION))
+    store.put(f"bookings/batches/{batch}/a1/evidently.html", b"<html>")
+    return s, f"bookings/reports/batches/{batch}.html", f"bookings/reports/evidently/{batch}.a1.html"
+
+
+def test_write_puts_evidentlys_page_where_the_link_leads() -> None:
+    store = MemoryStore()
+    s, key, copied = told_twice(store)
+    assert copied not in write(store, "bookings", stored(s, store), s.at, FACTS)
+    (link,) = [link for link in Page(store.get(key).decode()).links if "evidently" in link]
+    assert link == f"../evidently/{copied.rpartition('/')[2]}"
+    assert store.get(copied) == b"<html>"
+
+
+def test_evidentlys_page_is_copied_once_and_copied_again_if_it_is_lost() -> None:
+    store = MemoryStore()
+    s, _, copied = told_twice(store)
+    ledger = stored(s, store)
+    write(store, "bookings", ledger, s.at, FACTS)
+    store.put(copied, b"as it was")
+    write(store, "bookings", ledger, s.at, FACTS)
+    assert store.get(copied) == b"as it was"
+    store.delete(copied)
+    write(store, "bookings", ledger, s.at, FACTS)
+    assert store.get(copied) == b"<html>"
+
+
+def test_write_does_without_what_is_lost_or_broken_of_an_opinion() -> None:
+    store = MemoryStore()
+    s, key, copied = told_twice(store)
+    store.delete(f"bookings/batches/{key.rpartition('/')[2].removesuffix('.html')}/a1/evidently.html")
+    write(store, "bookings", stored(s, store), s.at, FACTS)
+    assert b"no longer in the store" in store.get(key)
+    assert not store.exists(copied)
+    store.put(f"bookings/batches/{key.rpartition('/')[2].removesuffix('.html')}/a1/evidently.json", b"{")
+    write(store, "bookings", stored(s, store), s.at, FACTS)
+    assert b"evidently.json cannot be read" in store.get(key)
+
+
 def test_text_from_data_is_escaped() -> None:
     evil = "<script>alert('x')</script>"
     s = Story()
@@ -500,7 +618,9 @@ def test_text_from_data_is_escaped() -> None:
     assessment = r.Assessment("halt", 0.1, (cause,), (r.Check(evil, 0.1, 0.01, evil),), figures)
     s.stop(evil.replace("/", ""), "v0001", assessment, r.Trip(None))
     s.publish("2026-02-11", "v0001", assessment, "fallback")
-    made = pages(evil, ProjectFacts(evil, "auc", 0.02, 24.0), s.state, s.entries, s.at)
+    opinion = Opinion((Column(evil, evil, 0.2, 0.1, False),), {f"{evil}2": evil}, 0.0, 5, 5, 0.1, evil)
+    seconds = {batch: Second(opinion, "../x.html") for batch in s.state.batches}
+    made = pages(evil, ProjectFacts(evil, "auc", 0.02, 24.0), s.state, s.entries, s.at, seconds)
     for page in made.values():
         assert b"<script" not in page
         assert b"&lt;script&gt;" in page

@@ -1,0 +1,168 @@
+"""Rows as cells: the place of every value among the bins of the reference.
+
+A cell is a small whole number. Whatever compares rows (marginals, dependence, likeness of worlds, raking) works on
+cells, so that units, types and sizes of values do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fuseline.bins import HASH_BINS, Binning, Bins, Histogram, named_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMMON = 64  # levels of text that are told apart
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One column or score in cells.
+
+    The cells of numbers are the regular bins, then below, above and null; of text the common levels, the commonest
+    first, then rare, unseen and null.
+
+    Attributes:
+        binning: the bins of the reference.
+        table: the cell of each place of the binning, laid out as `Binning.counts`.
+        size: how many cells there are.
+        reference: the cell of each reference row, shape (rows,).
+    """
+
+    name: str
+    binning: Binning
+    table: np.ndarray
+    size: int
+    reference: np.ndarray
+
+    @property
+    def ordered(self) -> bool:
+        """Whether neighbouring cells are close in value."""
+        return self.binning.kind == "numeric"
+
+    def place(self, values: np.ndarray) -> np.ndarray:
+        """The cells of canonical values (float64, datetime64, or object with None), shape (rows,)."""
+        return place(self.binning, self.table, values)
+
+    def fold(self, counts: np.ndarray) -> np.ndarray:
+        """Rows by cell, from rows by bin as `Binning.counts` has them."""
+        return np.bincount(self.table, weights=counts, minlength=self.size).astype(np.int64)
+
+    def counts(self, cells: np.ndarray) -> np.ndarray:
+        """Rows by cell, int64, shape (size,)."""
+        return np.bincount(cells, minlength=self.size)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The share of reference rows in each cell, shape (size,)."""
+        return self.counts(self.reference) / max(len(self.reference), 1)
+
+    @cached_property
+    def middles(self) -> np.ndarray:
+        """The middle rank of each cell of an ordered axis, 0 to 1; of null one half."""
+        regular = self.shares[:-3]
+        known = max(float(regular.sum()), 1e-9)
+        return np.append((np.cumsum(regular) - regular / 2.0) / known, [0.0, 1.0, 0.5])
+
+
+def axes(bins: Bins, frame: pd.DataFrame, scores: np.ndarray) -> tuple[dict[str, Axis], dict[str, Axis]]:
+    """The axes of all features, and of the scores, with the cells of the reference rows.
+
+    Args:
+        frame: canonical features of the reference rows.
+        scores: shape (rows,) or (rows, classes).
+    """
+    values = {name: frame[name].to_numpy() for name in bins.columns}
+    columns = {name: axis(name, binning, values[name]) for name, binning in bins.columns.items()}
+    named = named_scores(np.asarray(scores, dtype=np.float64))
+    return columns, {name: axis(name, binning, named[name]) for name, binning in bins.scores.items()}
+
+
+def axis(name: str, binning: Binning, values: np.ndarray) -> Axis:
+    """An axis with the cells of these reference values."""
+    table = _table(binning, values)
+    return Axis(name, binning, table, int(table.max()) + 1, place(binning, table, values))
+
+
+def _table(binning: Binning, values: np.ndarray) -> np.ndarray:
+    if binning.kind == "numeric":
+        return np.arange(binning.size)
+    known = binning.counts or np.bincount(_places(binning, values), minlength=binning.size)
+    regular = np.asarray(known[: binning.regular])
+    common = min(len(regular), COMMON)
+    table = np.full(binning.size, common, dtype=np.int64)
+    table[np.argsort(-regular, kind="stable")[:common]] = np.arange(common)
+    table[-2:] = common + 1, common + 2
+    return table
+
+
+def place(binning: Binning, table: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The cells of values, shape (rows,)."""
+    found: np.ndarray = table[_places(binning, values)]
+    return found
+
+
+def _places(binning: Binning, values: np.ndarray) -> np.ndarray:
+    """Where values lie in `Binning.counts`, shape (rows,)."""
+    if binning.kind == "numeric":
+        return _number_places(binning, numbers(values))
+    import pandas as pd
+
+    if binning.kind == "hashed":
+        codes, levels = pd.factorize(values)
+        hashes = pd.util.hash_array(np.asarray(levels, dtype=object), hash_key="fuseline-profile", categorize=False)
+        places = np.append((hashes % np.uint64(HASH_BINS)).astype(np.int64), HASH_BINS + 1)
+        return places[codes]
+    levels = _index(binning.levels)
+    found = levels.get_indexer(pd.Index(values, dtype=object))
+    lost = np.flatnonzero(found < 0)
+    if len(lost):
+        found = np.where(found < 0, binning.regular, found)
+        found[lost[pd.isna(values[lost])]] = binning.regular + 1
+    return found
+
+
+def _number_places(binning: Binning, values: np.ndarray) -> np.ndarray:
+    edges = np.asarray(binning.edges, dtype=np.float64)
+    inner = max(len(edges) - 1, 0)
+    found = np.searchsorted(edges, values, side="left")  # 0 is below, len(edges) above or null
+    order = np.concatenate([[inner], np.arange(inner), [inner + 1]]) if len(edges) else np.array([1])
+    places: np.ndarray = order[found]
+    null = np.isnan(values)
+    if null.any():
+        places[null] = inner + 2
+    return places
+
+
+def numbers(values: np.ndarray) -> np.ndarray:
+    """Numbers or times as float64 with NaN for null: times in seconds since 1970, as a contract counts them."""
+    if values.dtype.kind != "M":
+        return np.asarray(values, dtype=np.float64)
+    return np.where(np.isnat(values), np.nan, values.astype("datetime64[ns]").astype(np.int64) / 1e9)
+
+
+@lru_cache(maxsize=512)
+def _index(levels: tuple[str, ...]) -> pd.Index:
+    """The levels as an index whose hash table is made once."""
+    import pandas as pd
+
+    return pd.Index(np.asarray(levels, dtype=object), dtype=object)
+
+
+def histograms(columns: Mapping[str, Axis], places: Mapping[str, np.ndarray]) -> dict[str, Histogram]:
+    """Counts by column as the checks want them, from the cells of rows."""
+    return {name: as_histogram(columns[name], columns[name].counts(cells)) for name, cells in places.items()}
+
+
+def as_histogram(axis: Axis, counts: np.ndarray) -> Histogram:
+    """Rows by cell, taken apart."""
+    rest = [int(n) for n in counts[-3:]]
+    if axis.ordered:
+        return Histogram(counts[:-3], below=rest[0], above=rest[1], null=rest[2])
+    return Histogram(counts[:-2], unseen=rest[1], null=rest[2], ordered=False)

@@ -1,0 +1,573 @@
+"""The breaker's judgement as a library: fit it on held-out rows, ask it of every batch, tell it labels when they come.
+
+    monitor = Monitor.fit(reference, target="status", score=model_score)
+    assessment = monitor.assess(batch)
+    monitor.observe(labels, scores)
+
+It needs no flow, no store and no labels of the batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fuseline import performance
+from fuseline.bins import Bins
+from fuseline.canonical import Canonical, Kind, as_given, canonical, identities, kind_of, repeats
+from fuseline.contract import learn
+from fuseline.decide import Stakes, verdict
+from fuseline.errors import ArtifactError, DataError, ModelFault
+from fuseline.profile import Profile, learn_bins
+from fuseline.records import Assessment, Cause, Check, Level, Measured, Task, Verdict
+from fuseline.reference import Reference, Rows
+from fuseline.stages import HISTORY, SMALL, Past, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+SAMPLE_ROWS = 5_000  # rows of a batch that are looked at one by one
+BROKEN_MOST = 0.05  # share of values that are no number, or infinite, beyond which a batch is halted
+POOLED = 8  # labelled batches that are measured together
+LABELS_LEAST = 30  # rows
+MONITOR, REFERENCE = "monitor.json", "reference.parquet"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `Monitor.fit` was told; see there."""
+
+    task: Literal["classification", "regression"] = "classification"
+    tolerance: float | None = None
+    mean_batches_between_false_halts: int = 1000
+    drift_policy: Literal["warn", "halt"] = "warn"
+    expected_rows: int | None = None
+    seed: int = 0
+
+    def tolerated(self, task: Task) -> float:
+        """The loss that halts: of AUC, or the share of RMSE."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return 0.05 if task == "regression" else 0.02
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What labels say of the newest batches.
+
+    Attributes:
+        metric: `auc`, `auc_ovr` or `rmse`.
+        value: of this batch; None if it cannot be measured.
+        se: its standard error.
+        rows: labelled rows of this batch.
+        batches: how many of the newest batches the verdict is read from.
+        pooled: the metric of these batches together, held against `bound`.
+        verdict: `halt` where the model is worse than on the reference by more than the tolerance and not by chance;
+            `inconclusive` where there are too few labels.
+    """
+
+    metric: str
+    value: float | None
+    se: float | None
+    rows: int
+    batches: int
+    pooled: float | None
+    bound: float | None
+    verdict: Verdict
+
+
+class Monitor:
+    """Judges batches of one model. Make one with `fit` or `load`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reference: Reference,
+        kinds: dict[str, Kind],
+        dtypes: dict[str, Any],
+        given: Callable[[pd.DataFrame], np.ndarray] | None,
+    ) -> None:
+        self.settings, self.reference, self._kinds, self._dtypes, self._given = (
+            settings,
+            reference,
+            kinds,
+            dtypes,
+            given,
+        )
+        measured = performance.measure(reference.task, reference.truth, reference.scores, reference.classes)
+        if measured is None:
+            raise DataError("the reference cannot be measured: it needs two rows of every class, or two rows at all")
+        self.measured: Measured = measured
+        tolerance = settings.tolerated(reference.task)
+        self.stakes = Stakes(measured.metric, measured.value, tolerance, settings.drift_policy, len(kinds))
+        self._past: list[tuple[int, Past]] = []
+        self._labelled: list[tuple[np.ndarray, np.ndarray]] = []
+
+    # ── fit ──────────────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def fit(
+        cls,
+        reference: pd.DataFrame,
+        target: str | np.ndarray | Sequence[Any],
+        score: Callable[[pd.DataFrame], np.ndarray],
+        task: Literal["classification", "regression"] = "classification",
+        tolerance: float | None = None,
+        mean_batches_between_false_halts: int = 1000,
+        drift_policy: Literal["warn", "halt"] = "warn",
+        expected_rows: int | None = None,
+        seed: int = 0,
+    ) -> Monitor:
+        """Learn what normal means from labelled rows that training never saw.
+
+        Args:
+            reference: rows x features, and perhaps the target; not changed. A few thousand rows are good, more are
+                better; under 2,000 little harm is hard to tell from chance.
+            target: a column of `reference`, or an array of its length. Rows without a label are left out.
+            score: the model: takes a frame of the features, gives an array of shape (rows,), or (rows, classes) in the
+                sorted order of the classes. Of two classes the second one's probability is the score.
+            tolerance: harm that halts: AUC lost (one class against the rest, where there are several), by default
+                0.02; or for a regression the share by which RMSE rises, by default 0.05.
+            mean_batches_between_false_halts: how rare false halts of clean batches are to be.
+            drift_policy: whether change that is everywhere, and whose harm cannot be read without labels, warns or halts.
+            expected_rows: rows of a usual batch; half or twice as many halt. None: not checked.
+            seed: the same seed gives the same verdicts.
+
+        Raises:
+            DataError: there is no such target, no feature, no labelled row, or not one finite score for each row.
+        """
+        import pyarrow as pa
+
+        settings = Settings(task, tolerance, mean_batches_between_false_halts, drift_policy, expected_rows, seed)
+        frame, truth = _labelled(reference, target)
+        kinds: dict[str, Kind] = {str(c): kind_of(frame[c]) for c in frame.columns}
+        dtypes = {str(c): frame[c].dtype for c in frame.columns}
+        plain = _frame(canonical(frame, kinds))
+        form, classes = _form(task, truth)
+        scores = _scores(score, frame, form, len(classes))
+        importance = performance.column_importance(
+            lambda part: _scores(score, _given(part, dtypes), form, len(classes)), plain, truth, form, classes, seed
+        )
+        bins = learn_bins(plain, learn(pa.Table.from_pandas(plain, preserve_index=False)), scores)
+        return cls._made(settings, plain, truth, scores, form, classes, bins, importance, kinds, dtypes, score)
+
+    @classmethod
+    def _made(
+        cls,
+        settings: Settings,
+        plain: pd.DataFrame,
+        truth: np.ndarray,
+        scores: np.ndarray,
+        form: Task,
+        classes: Sequence[str],
+        bins: Bins,
+        importance: dict[str, float],
+        kinds: dict[str, Kind],
+        dtypes: dict[str, Any],
+        score: Callable[[pd.DataFrame], np.ndarray] | None,
+    ) -> Monitor:
+        def rescore(part: pd.DataFrame) -> np.ndarray:
+            if score is None:
+                raise ModelFault("the monitor was loaded without its model: Monitor.load(path, score=...)")
+            return _scores(score, _given(part, dtypes), form, len(classes))
+
+        budget = 1.0 / settings.mean_batches_between_false_halts
+        reference = Reference(rescore, plain, truth, scores, form, classes, bins, importance, budget, settings.seed)
+        return cls(settings, reference, kinds, dtypes, score)
+
+    # ── assess ───────────────────────────────────────────────────────────────────────────────────
+
+    def assess(self, batch: pd.DataFrame | Profile, scores: np.ndarray | None = None) -> Assessment:
+        """Whether a batch may be published, read without its labels.
+
+        Args:
+            batch: its features, in any order of columns and rows; or what `profile` made of its parts, merged.
+            scores: what the model says of these rows, if that is known; else the model is asked.
+
+        Returns:
+            The verdict with its causes. Never raises for what a batch holds.
+        """
+        if isinstance(batch, Profile):
+            return self._profiled(batch)
+        found = canonical(batch, self._kinds)
+        causes, checks = self._exact(found, len(batch))
+        if not len(batch) or found.missing:
+            return verdict(causes, checks, None)
+        try:
+            made = self._asked(batch) if scores is None else self._checked(scores, len(batch))
+        except (ModelFault, DataError) as error:
+            return verdict([*causes, Cause("model", str(error), fault="model", level="inconclusive")], checks, None)
+        return self._judged(found, made, causes, checks)
+
+    def _judged(self, found: Canonical, scores: np.ndarray, causes: list[Cause], checks: list[Check]) -> Assessment:
+        whole = self.reference.see(Rows(found.values, scores))
+        same = identities(found.values, whole.cells)
+        order, copies = repeats(same)
+        checks += self._duplicates(copies, causes)
+        at = order if len(order) <= SAMPLE_ROWS else _least(order, same[order], copies, self.settings.seed)
+        rows = Rows({c: v[at] for c, v in found.values.items()}, scores[at])
+        return self._settled(rows, whole.counts, int(np.bitwise_xor.reduce(same) % 2**63), causes, checks)
+
+    def _settled(self, rows: Rows, counts: Any, digest: int, causes: list[Cause], checks: list[Check]) -> Assessment:
+        past = [p for d, p in self._past if d != digest]  # asked about again it is no second batch
+        judged = judge(self.reference, rows, self.stakes, counts, past)
+        found = verdict([*causes, *judged.causes], [*checks, *judged.checks], judged.harm, None, judged.worlds)
+        if found.verdict in ("pass", "warn"):  # what was held back is no part of what is normal
+            self._past = [(d, p) for d, p in self._past if d != digest]
+            small = rows if len(rows.scores) < SMALL else None
+            self._past = [*self._past, (digest, Past(judged.counts, small))][-HISTORY:]
+        return found
+
+    def _exact(self, found: Canonical, rows: int) -> tuple[list[Cause], list[Check]]:
+        """What needs no statistics: missing columns, values of another type, the number of rows."""
+        causes = [
+            Cause("contract", f"column {c} is missing: no row can be scored as in training", c) for c in found.missing
+        ]
+        checks = []
+        if not rows:
+            causes.append(Cause("rows", "the batch has no rows", None, 0.0, level="inconclusive"))
+        for what, counts in (("no number or date", found.broken), ("infinite", found.infinite)):
+            for column, count in counts.items():
+                checks.append(Check(what, count / rows, BROKEN_MOST, column))
+                level: Level = "halt" if checks[-1].fired else "warn"
+                said = f"{column} is {what} in {count:,} of {rows:,} rows; these values count as null"
+                causes.append(Cause("contract", said, column, count / rows, BROKEN_MOST, level=level))
+        expected = self.settings.expected_rows
+        if expected:
+            ratio = max(rows / expected, expected / max(rows, 1))
+            checks.append(Check("rows against expected", ratio, 2.0))
+            if checks[-1].fired:
+                said = f"{rows:,} rows where about {expected:,} are usual"
+                causes.append(Cause("rows", said, None, float(rows), float(expected)))
+        return causes, checks
+
+    def _duplicates(self, copies: np.ndarray, causes: list[Cause]) -> list[Check]:
+        """Rows that are there more than once, against what as many reference rows show."""
+        rows = len(copies)
+        observed = float((copies > 0).mean())
+        known = min(rows, len(self._identities))
+        usual = float((repeats(self._identities[:known])[1] > 0).mean()) * rows / known
+        usual = min(usual, 1.0)
+        bound = min(2.0 * usual + 5.0 * (max(usual, 1.0 / rows) / rows) ** 0.5 + 0.005, 1.0)
+        check = Check("rows that come twice", observed, bound)
+        if check.fired:
+            said = f"{observed:.1%} of the rows are copies of others ({usual:.1%} in as many rows of the reference)"
+            causes.append(Cause("duplicates", said, None, observed, bound))
+        return [check]
+
+    @property
+    def _identities(self) -> np.ndarray:
+        if not hasattr(self, "_same"):
+            values = {c: self.reference.frame[c].to_numpy() for c in self._kinds}
+            found = identities(values, {c: a.reference for c, a in self.reference.columns.items()})
+            self._same = np.random.default_rng(self.settings.seed).permutation(found)
+        return self._same
+
+    def _asked(self, batch: pd.DataFrame) -> np.ndarray:
+        """The model's scores of a batch as it came."""
+        if self._given is None:
+            raise ModelFault("the monitor was loaded without its model: pass scores, or Monitor.load(path, score=...)")
+        frame = batch[list(self._kinds)]
+        return _scores(self._given, frame, self.reference.task, len(self.reference.classes))
+
+    def _checked(self, scores: np.ndarray, rows: int) -> np.ndarray:
+        return _shaped(np.asarray(scores), rows, self.reference.task, len(self.reference.classes))
+
+    # ── profiles ─────────────────────────────────────────────────────────────────────────────────
+
+    def profile(self, part: pd.DataFrame, scores: np.ndarray, ids: np.ndarray | None = None) -> Profile:
+        """Count a part of a batch; parts are put together with `fuseline.profile.merge`, in any order.
+
+        Args:
+            part: features, shape (rows, features).
+            scores: of these rows.
+            ids: something that names each row, so that the same rows are looked at however a batch is cut; without it
+                rows are told apart by what they hold.
+        """
+        import pyarrow as pa
+
+        found = canonical(part, self._kinds)
+        scores = self._checked(scores, len(part))
+        columns = {c: pa.array(v, from_pandas=True) for c, v in found.values.items()}
+        rows = pa.table({c: v.dictionary_encode() if v.type == pa.string() else v for c, v in columns.items()})
+        profile = Profile.empty(self.reference.bins, self.settings.seed)
+        profile.add(rows.to_batches()[0] if len(part) else _no_batch(rows), scores, self._keys(found, ids))
+        return profile
+
+    def _keys(self, found: Canonical, ids: np.ndarray | None) -> np.ndarray:
+        """A number for each row by which it is sampled."""
+        import pandas as pd
+
+        if ids is not None:
+            return pd.util.hash_array(np.asarray(ids, dtype=object).astype(str).astype(object)).view(np.int64)
+        cells = {c: a.place(found.values[c]) for c, a in self.reference.columns.items()}
+        same = identities(found.values, cells)
+        order, copies = repeats(same)
+        keys = same.copy()
+        keys[order] += copies.astype(np.uint64)
+        return keys.view(np.int64)
+
+    def _profiled(self, profile: Profile) -> Assessment:
+        if profile.bins != self.reference.bins:
+            raise DataError("the profile was made with the bins of another monitor: use the `profile` of this one")
+        causes, checks = self._exact(Canonical({}), profile.rows)
+        if not profile.rows:
+            return verdict(causes, checks, None)
+        sample = profile.sample()
+        rows = Rows(canonical(sample.features.to_pandas(), self._kinds).values, sample.scores)
+        counts = self.reference.fold(profile)
+        digest = int(np.bitwise_xor.reduce(sample.rows.view(np.uint64)) % 2**63)
+        return self._settled(rows, counts, digest, causes, checks)
+
+    # ── labels ───────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, labels: Any, scores: np.ndarray) -> Realised:
+        """Tell the monitor the labels of a batch when they come: they are the authority.
+
+        The metric of the newest 1, 2, 4 and 8 batches is held against the reference's, one-sided
+        (`performance.worse_than`), so that a loss that no single batch shows is found too.
+
+        Args:
+            labels: of a batch, shape (rows,); rows without one do not count.
+            scores: what the model said of these rows.
+
+        Raises:
+            DataError: there is not one score for each label, or a label that the reference does not know.
+        """
+        reference = self.reference
+        truth = np.asarray(labels)
+        scores = self._checked(scores, len(truth))
+        own = performance.measure(reference.task, truth, scores, reference.classes)
+        known = int(np.count_nonzero(_has_label(truth)))
+        self._labelled = [*self._labelled, (truth, scores)][-POOLED:]
+        best: Realised | None = None
+        for batches in (1, 2, 4, 8):
+            if batches > len(self._labelled):
+                break
+            pooled = self._pooled(batches)
+            if pooled is None or pooled.rows < LABELS_LEAST:
+                continue
+            worse, bound = performance.worse_than(pooled, self.measured, self.stakes.tolerance, reference.task, self._z)
+            found = Realised(
+                pooled.metric,
+                own and own.value,
+                own and own.se,
+                known,
+                batches,
+                pooled.value,
+                bound,
+                "halt" if worse else "pass",
+            )
+            if best is None or worse:
+                best = found
+            if worse:
+                break
+        return best or Realised(
+            self.measured.metric, own and own.value, own and own.se, known, 1, None, None, "inconclusive"
+        )
+
+    @property
+    def _z(self) -> float:
+        """One false alarm in as many batches as were promised, over four windows."""
+        from statistics import NormalDist
+
+        return NormalDist().inv_cdf(1.0 - 1.0 / (4.0 * self.settings.mean_batches_between_false_halts))
+
+    def _pooled(self, batches: int) -> Measured | None:
+        truths, scores = zip(*self._labelled[-batches:], strict=True)
+        whole = np.concatenate([t.astype(object) for t in truths])
+        return performance.measure(self.reference.task, whole, np.concatenate(scores), self.reference.classes)
+
+    # ── save and load ────────────────────────────────────────────────────────────────────────────
+
+    def save(self, path: str | Path) -> None:
+        """Write the monitor to a folder: `monitor.json` and `reference.parquet`; the model itself is not in it.
+
+        What it remembers of earlier batches is not written: a loaded monitor begins anew.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder, reference = Path(path), self.reference
+        folder.mkdir(parents=True, exist_ok=True)
+        scores = reference.scores.reshape(len(reference.scores), -1)
+        table = pa.Table.from_pandas(reference.frame, preserve_index=False)
+        table = table.append_column("__label", pa.array(reference.truth))
+        for i in range(scores.shape[1]):
+            table = table.append_column(f"__score{i}", pa.array(scores[:, i]))
+        pq.write_table(table, folder / f"{REFERENCE}.new")
+        document = {
+            "format": FORMAT,
+            "settings": asdict(self.settings),
+            "task": reference.task,
+            "classes": list(reference.classes),
+            "kinds": self._kinds,
+            "dtypes": {c: _named(d) for c, d in self._dtypes.items()},
+            "importance": dict(reference.importance),
+            "bins": reference.bins.to_json(),
+        }
+        (folder / f"{MONITOR}.new").write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
+        for name in (REFERENCE, MONITOR):
+            (folder / f"{name}.new").replace(folder / name)
+
+    @classmethod
+    def load(cls, path: str | Path, score: Callable[[pd.DataFrame], np.ndarray] | None = None) -> Monitor:
+        """Read what `save` wrote.
+
+        Args:
+            score: the model, as for `fit`. Without it scores must be given to `assess`, and a batch in which anything
+                changed is `inconclusive`, since its harm cannot be read.
+
+        Raises:
+            ArtifactError: the folder holds no monitor, or one of a newer format.
+        """
+        import pyarrow.parquet as pq
+
+        folder = Path(path)
+        try:
+            document = json.loads((folder / MONITOR).read_text(encoding="utf-8"))
+            if document["format"] > FORMAT:
+                raise ArtifactError(
+                    f"{folder / MONITOR} has format {document['format']}; this Fuseline reads up to {FORMAT}: upgrade it"
+                )
+            frame = pq.read_table(folder / REFERENCE).to_pandas()
+            kinds = document["kinds"]
+            named = [c for c in frame.columns if c.startswith("__score")]
+            scores = frame[named[0]].to_numpy() if len(named) == 1 else frame[named].to_numpy()
+            plain = _frame(canonical(frame, kinds))
+            dtypes = {c: _dtype(d) for c, d in document["dtypes"].items()}
+            bins, settings = Bins.from_json(document["bins"]), Settings(**document["settings"])
+            return cls._made(
+                settings,
+                plain,
+                frame["__label"].to_numpy(),
+                scores,
+                document["task"],
+                document["classes"],
+                bins,
+                document["importance"],
+                kinds,
+                dtypes,
+                score,
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{folder} holds no monitor that can be read: {error!r}. Fit it and save it again"
+            ) from error
+
+
+# ── what is given ───────────────────────────────────────────────────────────────────────────────
+
+
+def _labelled(reference: pd.DataFrame, target: str | np.ndarray | Sequence[Any]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The features and the labels of the rows that have one."""
+    if isinstance(target, str):
+        if target not in reference.columns:
+            raise DataError(f"the reference has no column {target!r}; it has: {', '.join(map(str, reference.columns))}")
+        truth, frame = reference[target].to_numpy(), reference.drop(columns=target)
+    else:
+        truth, frame = np.asarray(target), reference
+    if len(truth) != len(frame):
+        raise DataError(f"there are {len(truth)} labels for {len(frame)} rows of the reference: give one for each")
+    if frame.shape[1] == 0:
+        raise DataError("the reference has no feature besides the target")
+    known = _has_label(truth)
+    if not known.any():
+        raise DataError("no row of the reference has a label")
+    frame = frame.rename(columns=str).loc[known].reset_index(drop=True)
+    return frame, truth[known]
+
+
+def _has_label(truth: np.ndarray) -> np.ndarray:
+    import pandas as pd
+
+    return ~np.asarray(pd.isna(truth))
+
+
+def _form(task: str, truth: np.ndarray) -> tuple[Task, tuple[str, ...]]:
+    """The task as statistics want it, and the classes as text in sorted order."""
+    if task == "regression":
+        return "regression", ()
+    if task != "classification":
+        raise DataError(f"task is {task!r}; expected 'classification' or 'regression'")
+    classes = tuple(str(c) for c in np.unique(truth))
+    if len(classes) < 2:
+        raise DataError(f"the target has one class only ({', '.join(classes)}): expected two or more")
+    return ("binary" if len(classes) == 2 else "multiclass"), classes
+
+
+def _scores(score: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame, task: Task, classes: int) -> np.ndarray:
+    """What the model says of rows. Raises ModelFault if it fails, or says something of another shape."""
+    try:
+        made = np.asarray(score(frame))
+    except Exception as error:  # foreign code can fail in any way
+        raise ModelFault(f"the model failed on {len(frame):,} rows: {type(error).__name__}: {error}") from error
+    return _shaped(made, len(frame), task, classes)
+
+
+def _shaped(made: np.ndarray, rows: int, task: Task, classes: int) -> np.ndarray:
+    """Scores as statistics want them: of two classes the second one's. Raises ModelFault for any other shape."""
+    try:
+        made = made.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelFault(f"scores must be numbers: {error}") from error
+    if task == "binary" and made.shape == (rows, 2):
+        made = made[:, 1]
+    if task == "regression" and made.shape == (rows, 1):
+        made = made[:, 0]
+    expected = (rows, classes) if task == "multiclass" else (rows,)
+    if made.shape != expected:
+        raise ModelFault(f"scores have the shape {made.shape}; expected {expected}")
+    if not np.isfinite(made).all():
+        raise ModelFault(f"{int((~np.isfinite(made)).sum()):,} scores are not finite")
+    return made
+
+
+def _given(part: pd.DataFrame, dtypes: dict[str, Any]) -> pd.DataFrame:
+    """Canonical rows in the types that the model was given."""
+    import pandas as pd
+
+    return pd.DataFrame({c: as_given(part[c].to_numpy(), dtypes[c]) for c in part.columns}, index=part.index)
+
+
+def _frame(found: Canonical) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(dict(found.values))
+
+
+def _no_batch(rows: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in rows.schema], schema=rows.schema)
+
+
+def _named(dtype: Any) -> Any:
+    """A type as JSON."""
+    import pandas as pd
+
+    if isinstance(dtype, pd.CategoricalDtype):
+        return {"categories": [c.item() if isinstance(c, np.generic) else c for c in dtype.categories]}
+    return str(dtype)
+
+
+def _dtype(name: Any) -> Any:
+    import pandas as pd
+
+    return pd.CategoricalDtype(name["categories"]) if isinstance(name, dict) else pd.api.types.pandas_dtype(name)
+
+
+def _least(order: np.ndarray, identities: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:
+    """The numbers of 5,000 rows, chosen by what they hold and in an order that does not depend on how they came."""
+    with np.errstate(over="ignore"):
+        mixed = (identities + copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    chosen = np.sort(np.argpartition(mixed ^ (mixed >> np.uint64(31)), SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
+    return order[chosen]

@@ -1,0 +1,113 @@
+"""The four stages in a row: detect, explain, estimate, decide. What the flows and `Monitor` both call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fuseline import decide, leak
+from fuseline.decide import Stakes
+from fuseline.errors import DataError, ModelFault
+from fuseline.harm import Reading
+from fuseline.phrases import describe
+from fuseline.records import Cause, Check, Explanation
+from fuseline.reference import Reference, Rows
+
+SMALL = 200  # rows: smaller batches are judged together with those before
+HISTORY = 16  # batches that are remembered
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What is remembered of an earlier batch.
+
+    Attributes:
+        counts: rows by cell of each column and score.
+        rows: its rows where it was small, so that they can be judged with the next ones; else None.
+    """
+
+    counts: Mapping[str, np.ndarray]
+    rows: Rows | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the stages say of a batch.
+
+    Attributes:
+        harm: estimated loss of the metric; None if it cannot be estimated.
+        counts: rows by cell, to be remembered.
+    """
+
+    harm: float | None
+    causes: list[Cause]
+    checks: list[Check]
+    worlds: tuple[Explanation, ...] = ()
+    counts: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def judge(
+    reference: Reference,
+    rows: Rows,
+    stakes: Stakes,
+    counts: Mapping[str, np.ndarray] | None = None,
+    past: Sequence[Past] = (),
+) -> Judgement:
+    """Judge a batch without its labels.
+
+    Args:
+        rows: all its rows, or a uniform sample of them.
+        counts: rows by cell of all rows, where `rows` is a sample.
+        past: earlier batches, the oldest first: for slow leaks, and to judge small batches together.
+    """
+    if not len(rows.scores):
+        return Judgement(0.0, [], [])
+    own = reference.see(rows, counts).counts
+    together, pooled = _with_small_ones_before(rows, own, past)
+    seen = reference.see(together, pooled)
+    change = reference.detector.detect(seen)
+    checks, creeping = leak.check(reference.columns, [*(p.counts for p in past[-HISTORY:]), own], reference.budget)
+    checks = [*change.checks, *checks]
+    if not change.fired:
+        return Judgement(0.0, creeping, checks, (), own)
+    try:
+        estimate = reference.harm(seen, change, together, stakes.tolerance)
+    except (ModelFault, DataError) as error:
+        sentence = f"the harm of the change in {', '.join(change.columns) or 'the scores'} cannot be estimated: {error}"
+        return Judgement(None, [Cause("harm", sentence, level="inconclusive"), *creeping], checks, (), own)
+
+    def alone(reading: Reading) -> Mapping[str, float]:
+        return reference.alone(reading.world.values)
+
+    def said(column: str) -> str:
+        return describe(column, reference.frame[column].to_numpy(), together.values[column])
+
+    causes = decide.causes(change, estimate, stakes, said, alone)
+    if seen.rows > len(rows.scores) and counts is None:
+        note = f" ({len(rows.scores)} rows, judged together with the {seen.rows - len(rows.scores)} rows before)"
+        causes = [_noted(c, note) for c in causes]
+    return Judgement(estimate.total, [*causes, *creeping], checks, decide.explanations(estimate), own)
+
+
+def _noted(cause: Cause, note: str) -> Cause:
+    from dataclasses import replace
+
+    return replace(cause, sentence=cause.sentence + note)
+
+
+def _with_small_ones_before(
+    rows: Rows, counts: Mapping[str, np.ndarray], past: Sequence[Past]
+) -> tuple[Rows, Mapping[str, np.ndarray]]:
+    """A small batch with as many of the small ones before it as make up 200 rows; a larger one as it is."""
+    parts, sums = [rows], dict(counts)
+    for earlier in reversed(past):
+        if earlier.rows is None or sum(len(p.scores) for p in parts) >= SMALL:
+            break
+        parts.append(earlier.rows)
+        sums = {k: v + earlier.counts[k] for k, v in sums.items()}
+    if len(parts) == 1:
+        return rows, counts
+    values = {c: np.concatenate([p.values[c] for p in parts]) for c in rows.values}
+    return Rows(values, np.concatenate([p.scores for p in parts])), sums
