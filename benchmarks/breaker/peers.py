@@ -5,8 +5,8 @@ features, as the breaker does; NannyML sees the scores too, since it is made fro
 are the library's own, or the ones that textbooks give. Evidently and NannyML are in `requirements-peers.txt`; without
 them their rules are left out, and `missing` says why.
 
-A column in which the reference has values and the batch has none is drifted, whatever the rule. For Evidently this is
-a choice, as it raises ValueError on such a column: it is not given the column, and the column counts among the
+Where the reference has values in a column and the batch has none, every rule on columns calls the column drifted. For
+Evidently this is a choice, as it raises ValueError there: it is not given the column, and the column counts among the
 drifted ones. This is what its rule would say if it did not crash, so the rule is compared and not the crash.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def cost(self) -> Cost: ...
+    @property
+    def ms(self) -> float: ...
     def fit(self, reference: pd.DataFrame, target: np.ndarray, scores: np.ndarray, task: Task) -> None: ...
     def halts(self, batch: pd.DataFrame, scores: np.ndarray) -> bool: ...
 
@@ -55,23 +58,36 @@ class Measurement(Protocol):
 
 @dataclass
 class Once:
-    """A measurement that is made once for several rules: the last reference and the last batch are remembered."""
+    """A measurement that is made once for several rules: what it was fitted on and the last batch are remembered.
+
+    They are known by identity, so a batch must not be changed in place between two rules.
+
+    Attributes:
+        ms: milliseconds that the last measurement took.
+    """
 
     measurement: Measurement
-    reference: pd.DataFrame | None = None
-    batch: pd.DataFrame | None = None
+    ms: float = 0.0
+    fitted: tuple[object, ...] = ()
+    measured: tuple[object, ...] = ()
     figures: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def fit(self, reference: pd.DataFrame, target: np.ndarray, scores: np.ndarray, task: Task) -> None:
-        if self.reference is not reference:
+        if not _same(self.fitted, (reference, target, scores)):
             self.measurement.fit(reference, target, scores, task)
-            self.reference, self.batch = reference, None
+            self.fitted, self.measured = (reference, target, scores), ()
 
     def of(self, batch: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-        if self.batch is not batch:
+        if not _same(self.measured, (batch, scores)):
+            began = time.perf_counter()
             self.figures = self.measurement.of(batch, scores)
-            self.batch = batch
+            self.ms = (time.perf_counter() - began) * 1e3
+            self.measured = (batch, scores)
         return self.figures
+
+
+def _same(known: tuple[object, ...], new: tuple[object, ...]) -> bool:
+    return len(known) == len(new) and all(a is b for a, b in zip(known, new, strict=True))
 
 
 @dataclass
@@ -80,8 +96,13 @@ class Rule:
 
     name: str
     cost: Cost
-    measurement: Measurement
+    measurement: Once
     beyond: Callable[[np.ndarray], Any]
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds that the last batch took, also where another rule had asked for its measurement before."""
+        return self.measurement.ms
 
     def fit(self, reference: pd.DataFrame, target: np.ndarray, scores: np.ndarray, task: Task) -> None:
         self.measurement.fit(reference, target, scores, task)
@@ -100,7 +121,7 @@ def peers(tolerance: float) -> list[Peer]:
     found: list[Peer] = [
         Rule("KS / chi-squared, p < 0.05 on any column", "cheap", tests, lambda p: p.min() < P_VALUE),
         Rule("KS / chi-squared, Bonferroni", "cheap", tests, lambda p: p.min() < P_VALUE / len(p)),
-        Rule("PSI > 0.2 on any column", "cheap", StabilityIndex(), lambda psi: psi.max() > PSI_LIMIT),
+        Rule("PSI > 0.2 on any column", "cheap", Once(StabilityIndex()), lambda psi: psi.max() > PSI_LIMIT),
     ]
     if "Evidently" not in without:
         drifted = Once(DriftPreset())
@@ -109,7 +130,7 @@ def peers(tolerance: float) -> list[Peer]:
             Rule("Evidently, any column", "slow", drifted, lambda share: share.max() > 0.0),
         ]
     if "NannyML" not in without:
-        found.append(Rule("NannyML CBPE / DLE", "slow", EstimatedLoss(), lambda lost: lost.max() > tolerance))
+        found.append(Rule("NannyML CBPE / DLE", "cheap", Once(EstimatedLoss()), lambda lost: lost.max() > tolerance))
     return found
 
 

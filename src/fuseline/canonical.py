@@ -114,7 +114,8 @@ def _texts(column: pd.Series) -> np.ndarray:
     null = pd.isna(values)
     if pd.api.types.infer_dtype(values, skipna=True) != "string":
         values = np.array([str(v) for v in values], dtype=object)
-    found: np.ndarray = np.where(null, None, values)
+    found = values.copy()
+    found[null] = None
     return found
 
 

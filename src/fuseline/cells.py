@@ -115,12 +115,11 @@ def _places(binning: Binning, values: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     if binning.kind == "hashed":
-        codes, levels = pd.factorize(values)
-        hashes = pd.util.hash_array(np.asarray(levels, dtype=object), hash_key="fuseline-profile", categorize=False)
-        places = np.append((hashes % np.uint64(HASH_BINS)).astype(np.int64), HASH_BINS + 1)
-        return places[codes]
-    levels = _index(binning.levels)
-    found = levels.get_indexer(pd.Index(values, dtype=object))
+        codes, texts = pd.factorize(values)
+        hashes = pd.util.hash_array(np.asarray(texts, dtype=object), hash_key="fuseline-profile", categorize=False)
+        hashed: np.ndarray = np.append((hashes % np.uint64(HASH_BINS)).astype(np.int64), HASH_BINS + 1)[codes]
+        return hashed
+    found: np.ndarray = _index(binning.levels).get_indexer(pd.Index(values, dtype=object))
     lost = np.flatnonzero(found < 0)
     if len(lost):
         found = np.where(found < 0, binning.regular, found)
@@ -152,7 +151,8 @@ def _index(levels: tuple[str, ...]) -> pd.Index:
     """The levels as an index whose hash table is made once."""
     import pandas as pd
 
-    return pd.Index(np.asarray(levels, dtype=object), dtype=object)
+    found: pd.Index = pd.Index(np.asarray(levels, dtype=object), dtype=object)
+    return found
 
 
 def histograms(columns: Mapping[str, Axis], places: Mapping[str, np.ndarray]) -> dict[str, Histogram]:

@@ -92,7 +92,7 @@ def causes(
     if natural(change, estimate, stakes):
         return [_drift(change, estimate, stakes)]
     halts = estimate.risk > stakes.tolerance / 2.0
-    lead = _lead(estimate, halts)
+    lead = _lead(estimate, stakes.tolerance / 2.0 if halts else None)
     found = _halting(lead, change, estimate, stakes, describe, alone) if halts else []
     told = {c.column for c in found}
     found += [
@@ -106,8 +106,8 @@ def causes(
 def natural(change: Change, estimate: Estimate, stakes: Stakes) -> bool:
     """Whether it looks as a population does that drifts.
 
-    Most columns changed, none of them beyond all measure, and no world is near: a simulated mix of rows or a fault would
-    have been.
+    Most columns changed, none of them beyond all measure, and no world is near, though a simulated mix of rows or a
+    fault would have been.
     """
     gross = any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in change.checks)
     many = len(change.columns) >= MANY and 2 * len(change.columns) > stakes.columns
@@ -115,11 +115,10 @@ def natural(change: Change, estimate: Estimate, stakes: Stakes) -> bool:
     return many and not gross and nearest > STRANGE
 
 
-def _lead(estimate: Estimate, halts: bool) -> Reading | None:
-    """The world that speaks for all: the most believed one, or the one that most of the risk comes from."""
-    if not estimate.readings:
-        return None
-    return max(estimate.readings, key=lambda r: r.belief * max(r.harm, 0.0) if halts else r.belief)
+def _lead(estimate: Estimate, bound: float | None) -> Reading | None:
+    """The world that speaks for all: the most believed one, of those that cost more than the bound if there is one."""
+    told = [r for r in estimate.readings if bound is None or r.harm > bound]
+    return max(told, key=lambda r: r.belief, default=None)
 
 
 def _halting(
@@ -157,7 +156,8 @@ def _harmless(column: str, estimate: Estimate, stakes: Stakes, said: str, halts:
     """A column that changed and does not halt."""
     cost = sum(r.belief * r.harm for r in estimate.readings if column in r.world.columns)
     if estimate.selection > 0.5 and not halts:
-        why = f"it looks like another mix of the same kind of rows, and the model copes (estimated loss {estimate.total:.3f})"
+        mix = "it looks like another mix of the same kind of rows"
+        why = f"{mix}, and the model copes with that (estimated loss {estimate.total:.3f})"
     else:
         why = "little harm is expected of it"
     return Cause(
@@ -174,6 +174,13 @@ def _odd(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
     worst = max((c for c in change.checks if c.column is None), key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
     said = "the scores are spread differently than on the reference, though no single column is"
     return Cause("score", said, None, worst.observed, worst.bound, estimate.total, level="warn")
+
+
+def lasting(change: Change, stakes: Stakes) -> Cause:
+    """Change that stays, batch after batch, and whose harm does not show without labels: the policy decides."""
+    what = _these(change.columns or change.broken) or "the scores"
+    said = f"{what} changed in three batches in a row: what that costs shows only in labels"
+    return Cause("drift", said, level=stakes.on_drift)
 
 
 def _drift(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:

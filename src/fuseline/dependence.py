@@ -72,8 +72,8 @@ class Dependence:
     def bounds(self, rows: int, probability: float) -> np.ndarray:
         """What |z| of a clean batch exceeds with this probability, over all columns; shape (columns,).
 
-        The normal quantile with Cornish and Fisher's correction for the skewness γ of a mean of n rows (1938):
-        z + (z² - 1)·γ/(6·√n).
+        The normal quantile with Cornish and Fisher's correction for the skewness s of a mean of n rows (1938):
+        z + (z² - 1)·s/(6·√n).
         """
         z = NormalDist().inv_cdf(1.0 - probability / (2.0 * len(self.columns)))
         few = 1.0 / (1.0 / rows + 1.0 / self.rows)
@@ -162,7 +162,7 @@ def _scores(tables: Sequence[np.ndarray], cells: Sequence[np.ndarray]) -> np.nda
 def _predictors(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Ridge regressions of each column's scores on those of the others."""
     whole = scores.T @ scores / len(scores)
-    found = np.zeros_like(whole)
+    found: np.ndarray = np.zeros_like(whole)
     for k in range(int(owner.max()) + 1):
         mine, others = np.flatnonzero(owner == k), np.flatnonzero(owner != k)
         inner = whole[np.ix_(others, others)] + RIDGE * np.eye(len(others))
@@ -173,7 +173,8 @@ def _predictors(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:
 def _by_owner(products: np.ndarray, owner: np.ndarray, columns: int) -> np.ndarray:
     """The sums over each column's scores, shape (rows, columns)."""
     starts = np.searchsorted(owner, np.arange(columns))
-    return np.add.reduceat(products, starts, axis=1)
+    found: np.ndarray = np.add.reduceat(products, starts, axis=1)
+    return found
 
 
 def block(evidence: np.ndarray) -> tuple[int, ...]:

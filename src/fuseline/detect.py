@@ -19,6 +19,7 @@ from fuseline.records import Check
 
 DISTANCES, COUNTS, TOGETHER = 0.5, 0.25, 0.25  # of the budget
 SCORES = 0.4  # of the budget of the distances; the rest is for the columns
+LOOSENED = -2.5  # standard errors
 MOST = 24  # columns whose dependence is watched
 
 
@@ -47,6 +48,8 @@ class Change:
             clean batch reaches once in a thousand times.
         scores: whether the scores are spread differently.
         broken: columns that go together with the others less, or more, than they did, the most changed first.
+        loosened: columns that seem to go together with the others less, by 2.5 standard errors: enough to look whether
+            they were dealt to other rows or turned round.
         evidence: how much each column has changed: its distance as a multiple of its threshold.
     """
 
@@ -54,6 +57,7 @@ class Change:
     columns: tuple[str, ...] = ()
     scores: bool = False
     broken: tuple[str, ...] = ()
+    loosened: tuple[str, ...] = ()
     evidence: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -113,14 +117,14 @@ class Detector:
                 found += self._counts(name, axis, seen)
             checks += [Check(w if column else f"{name} {w}", float(v), float(b), column) for w, v, b in found]
             evidence[name] = max(value / bound if bound > 0.0 else float(value > 0.0) for _, value, bound in found)
-        together = self._together(seen)
+        together, loosened = self._together(seen)
         fired = {c.column for c in checks if c.fired}
         if fired or any(c.fired for c in together):
             fired |= {k if k in self.columns else None for k in self._loose(checks, seen)}
         columns = sorted((c for c in fired if c is not None), key=lambda c: -evidence[c])
         broken = sorted((c for c in together if c.fired), key=lambda c: -(c.observed or 0.0) / (c.bound or 1.0))
         names = tuple(c.column for c in broken if c.column is not None)
-        return Change((*checks, *together), tuple(columns), None in fired, names, evidence)
+        return Change((*checks, *together), tuple(columns), None in fired, names, loosened, evidence)
 
     def _loose(self, checks: Sequence[Check], seen: Seen) -> list[str]:
         """Columns and scores whose distance a clean batch reaches once in a thousand times."""
@@ -154,16 +158,17 @@ class Detector:
             found.append((what, observed / rows, bound / rows))
         return found
 
-    def _together(self, seen: Seen) -> list[Check]:
+    def _together(self, seen: Seen) -> tuple[list[Check], tuple[str, ...]]:
         if self.dependence is None or not len(next(iter(seen.cells.values()), ())):
-            return []
+            return [], ()
         found = self.dependence.change(seen.cells)
         rows = len(next(iter(seen.cells.values())))
         bounds = self.dependence.bounds(rows, self.budget * TOGETHER)
-        return [
+        checks = [
             Check("together with others", abs(float(z)), float(bound), column)
             for column, z, bound in zip(self.dependence.columns, found, bounds, strict=True)
         ]
+        return checks, tuple(c for c, z in zip(self.dependence.columns, found, strict=True) if z < LOOSENED)
 
 
 def compared(axis: Axis, counts: np.ndarray) -> np.ndarray:

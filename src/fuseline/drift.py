@@ -146,8 +146,8 @@ class Thresholds:
     """The thresholds of one column for batches of any size.
 
     They are simulated (`threshold`) for sizes 50, 100, 200 and so on when first asked for, and kept. Between two sizes
-    the triangular discrimination is interpolated as a multiple of 1/n + 1/N and the KS distance as one of its root, which
-    hardly change with the size.
+    the triangular discrimination is interpolated as a multiple of 1/n + 1/N and the KS distance as one of its root,
+    which hardly change with the size.
 
     Args:
         reference_counts: rows by cell, shape (cells,).

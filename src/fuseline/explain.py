@@ -22,7 +22,7 @@ SCORED = 5  # fault worlds that are scored
 QUICK = 1500  # rows by which worlds are compared before they are scored
 ROUNDS = 3  # faults that are added one by one
 ANOTHER = 0.1  # how likely one more fault is
-LEAST_FIT = 0.15  # of each feature: no world fits better than that
+LEAST_FIT = 0.7  # of each feature: no world fits better than that
 
 Rescore = Callable[[Sequence[Mapping[str, np.ndarray]]], list[np.ndarray]]
 
@@ -128,11 +128,11 @@ class _Search:
         looked = [
             c for c in seen.matter if c in seen.change.columns or c in seen.change.broken or not seen.change.columns
         ]
-        options = [f for c in looked for f in self._options(c, joint=True)]
+        several = [f for c in looked for f in self._options(c, joint=True)]
         current = base
         for _ in range(ROUNDS):
             broken = {c for f in current for c in f.columns}
-            grown = [(*current, f) for f in options if not broken & set(f.columns)]
+            grown = [(*current, f) for f in several if not broken & set(f.columns)]
             if not grown or (current and self._draft(self._best(grown)).rank >= self._draft(current).rank):
                 break
             current = self._best(grown)
@@ -158,12 +158,12 @@ class _Search:
         if faults not in self._drafts:
             seen = self.seen
             made = [self._make(f) for f in faults]
-            values = {k: v for v, _ in made for k, v in v.items()}
+            values = {k: v for put, _ in made for k, v in put.items()}
             cells = {c: seen.cells[c][seen.part] for c in self.like.needed}
-            cells |= {k: v for _, c in made for k, v in c.items() if k in cells}
-            weights = self.weights(set(values))
-            features = self.like.features({k: v[self.quick] for k, v in cells.items()}, None)
-            distance = self.like.distance(self.like.standard(features), weights[self.quick], len(seen.change.columns))
+            cells |= {k: v for _, placed in made for k, v in placed.items() if k in cells}
+            weights, quick = self.weights(set(values)), self.quick
+            features = self.like.standard(self.like.features({k: v[quick] for k, v in cells.items()}, None))
+            distance = self.like.distance(features, weights[quick], len(seen.change.columns))
             extra = sum(not set(f.columns) & set(seen.violated) for f in faults) - (not seen.violated)
             prior = float(np.prod([f.prior(seen) for f in faults])) * ANOTHER ** max(extra, 0)
             rank = distance * max(prior, 1e-9) ** (-1.0 / SHARP)
@@ -183,7 +183,8 @@ class _Search:
         if rest not in self._weights:
             groups = [self.seen.group(c) for c in self.seen.matter if c in rest]
             self._weights[rest] = rake(groups)[self.seen.part] if groups else np.ones(len(self.seen.part))
-        return self.balance * self._weights[rest]
+        found: np.ndarray = self.balance * self._weights[rest]
+        return found
 
 
 class Likeness:
@@ -250,7 +251,7 @@ class Likeness:
         return found
 
     def distance(self, features: np.ndarray, weights: np.ndarray, columns: int) -> float:
-        """T = Δ'Σ⁻¹Δ / (1/n + 1/ESS + 1/2000) + 2·columns, at least 0.15 for each feature.
+        """T = Δ'Σ⁻¹Δ / (1/n + 1/ESS + 1/2000) + 2·columns, at least 0.7 for each feature.
 
         Args:
             features: standardised, shape (rows, features), with or without the scores'.

@@ -1,7 +1,7 @@
 """What creeps: a small change that no single batch shows, and several in a row do.
 
-For each figure of a column (nulls, values never seen, the middle rank) the newest 1, 2, 4, 8 and 16 batches together are
-held against the reference and all batches before them: a window-limited generalised likelihood ratio scheme (Lai,
+For each figure of a column (nulls, values never seen, the middle rank) the newest 1, 2, 4, 8 and 16 batches together
+are held against the reference and all batches before them: a window-limited generalised likelihood ratio scheme (Lai,
 Journal of the Royal Statistical Society B, 1995). Since older batches join the reference, what is odd about the
 reference itself does not add up to an alarm.
 """
@@ -45,10 +45,10 @@ class Creep:
         """For people."""
         over = f"over the last {self.batches} batches"
         if self.figure in FIGURES:
-            return (
-                f"the {FIGURES[self.figure]} of {self.column} creeps: {self.now:.2%} {over} v. {self.before:.2%} before"
-            )
-        return f"{self.column} creeps {'upwards' if self.z > 0 else 'downwards'}: mean rank {self.now:.3f} {over} v. {self.before:.3f}"
+            what = f"the {FIGURES[self.figure]} of {self.column} creeps"
+            return f"{what}: {self.now:.2%} {over} v. {self.before:.2%} before"
+        where = "upwards" if self.z > 0 else "downwards"
+        return f"{self.column} creeps {where}: mean rank {self.now:.3f} {over} v. {self.before:.3f} before"
 
 
 def creeps(axes: Mapping[str, Axis], batches: Sequence[Counts]) -> list[Creep]:

@@ -135,7 +135,7 @@ class Monitor:
             tolerance: harm that halts: AUC lost (one class against the rest, where there are several), by default
                 0.02; or for a regression the share by which RMSE rises, by default 0.05.
             mean_batches_between_false_halts: how rare false halts of clean batches are to be.
-            drift_policy: whether change that is everywhere, and whose harm cannot be read without labels, warns or halts.
+            drift_policy: whether change that is everywhere, and whose harm only labels show, warns or halts.
             expected_rows: rows of a usual batch; half or twice as many halt. None: not checked.
             seed: the same seed gives the same verdicts.
 
@@ -344,6 +344,7 @@ class Monitor:
         truth = np.asarray(labels)
         scores = self._checked(scores, len(truth))
         own = performance.measure(reference.task, truth, scores, reference.classes)
+        value, se = (None, None) if own is None else (own.value, own.se)
         known = int(np.count_nonzero(_has_label(truth)))
         self._labelled = [*self._labelled, (truth, scores)][-POOLED:]
         best: Realised | None = None
@@ -356,8 +357,8 @@ class Monitor:
             worse, bound = performance.worse_than(pooled, self.measured, self.stakes.tolerance, reference.task, self._z)
             found = Realised(
                 pooled.metric,
-                own and own.value,
-                own and own.se,
+                value,
+                se,
                 known,
                 batches,
                 pooled.value,
@@ -368,9 +369,7 @@ class Monitor:
                 best = found
             if worse:
                 break
-        return best or Realised(
-            self.measured.metric, own and own.value, own and own.se, known, 1, None, None, "inconclusive"
-        )
+        return best or Realised(self.measured.metric, value, se, known, 1, None, None, "inconclusive")
 
     @property
     def _z(self) -> float:
@@ -433,9 +432,8 @@ class Monitor:
         try:
             document = json.loads((folder / MONITOR).read_text(encoding="utf-8"))
             if document["format"] > FORMAT:
-                raise ArtifactError(
-                    f"{folder / MONITOR} has format {document['format']}; this Fuseline reads up to {FORMAT}: upgrade it"
-                )
+                found = f"{folder / MONITOR} has format {document['format']}"
+                raise ArtifactError(f"{found}; this Fuseline reads up to {FORMAT}: upgrade it")
             frame = pq.read_table(folder / REFERENCE).to_pandas()
             kinds = document["kinds"]
             named = [c for c in frame.columns if c.startswith("__score")]

@@ -145,7 +145,7 @@ class Reference:
 
     def _situation(self, seen: Seen, change: Change, rows: Rows) -> Situation:
         pool = self._pool
-        looked = {*change.columns, *change.broken[:2]}
+        looked = {*change.columns, *change.broken[:2], *change.loosened[:2]}
         matter = sorted(self.columns, key=lambda c: (c not in looked, -self.importance.get(c, 0.0)))[:MATTER]
         return Situation(
             axes=self.columns,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fuseline import decide, leak
 from fuseline.decide import Stakes
+from fuseline.detect import Seen
 from fuseline.errors import DataError, ModelFault
 from fuseline.harm import Reading
 from fuseline.phrases import describe
@@ -85,15 +86,21 @@ def judge(
         return describe(column, reference.frame[column].to_numpy(), together.values[column])
 
     causes = decide.causes(change, estimate, stakes, said, alone)
+    if stakes.on_drift == "halt" and _lasts(reference, past) and all(c.level == "warn" for c in causes):
+        causes = [decide.lasting(change, stakes), *causes]
     if seen.rows > len(rows.scores) and counts is None:
         note = f" ({len(rows.scores)} rows, judged together with the {seen.rows - len(rows.scores)} rows before)"
         causes = [_noted(c, note) for c in causes]
     return Judgement(estimate.total, [*causes, *creeping], checks, decide.explanations(estimate), own)
 
 
-def _noted(cause: Cause, note: str) -> Cause:
-    from dataclasses import replace
+def _lasts(reference: Reference, past: Sequence[Past]) -> bool:
+    """Whether each of the two batches before had changed, too."""
+    before = [Seen(int(next(iter(p.counts.values())).sum()), p.counts, {}) for p in past[-2:]]
+    return len(before) == 2 and all(reference.detector.detect(seen).fired for seen in before)
 
+
+def _noted(cause: Cause, note: str) -> Cause:
     return replace(cause, sentence=cause.sentence + note)
 
 

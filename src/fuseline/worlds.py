@@ -20,6 +20,7 @@ from fuseline import dependence
 from fuseline.cells import Axis, numbers
 from fuseline.dependence import Dependence
 from fuseline.detect import Change
+from fuseline.drift import triangular
 from fuseline.records import Task
 from fuseline.replay import deal, move, rename, rescale
 from fuseline.selection import CAP, Group, rake
@@ -96,7 +97,7 @@ class Situation:
         return lacking if lacking * rows >= 3.0 else 0.0
 
     def _lacking_values(self, column: str) -> float:
-        """The same of single values and narrow ranges that are common in the batch: a default, a stale column, a unit."""
+        """The same of single values and narrow ranges that are common in the batch: a default, another unit."""
         known, there = self.ranked[column], numbers(self.batch[column])
         there = np.sort(there[~np.isnan(there)])
         values, counts = np.unique(there, return_counts=True)
@@ -120,12 +121,13 @@ class Situation:
         both = (p * len(axis.reference) + q * rows) / (len(axis.reference) + rows)
         error = np.sqrt(both * (1.0 - both) * (1.0 / rows + 1.0 / len(axis.reference)))
         kept = np.maximum(0.0, 1.0 - np.square(NOISE * error / np.where(q != p, q - p, np.inf)))
-        found = p + (q - p) * kept
+        found: np.ndarray = p + (q - p) * kept
         steady = kept == 0.0
         rest = 1.0 - float(found[~steady].sum())
         if steady.any() and p[steady].sum() > 0.0 and rest > 0.0:
             found[steady] = p[steady] * rest / p[steady].sum()
-        return found / found.sum()
+        found /= found.sum()
+        return found
 
     def moved(self, column: str, rng: np.random.Generator) -> np.ndarray:
         """Values of the rows `part` with the least mass moved that gives the batch's cells."""
@@ -296,12 +298,13 @@ def _class_weights(target: np.ndarray, scores: np.ndarray, batch: np.ndarray) ->
     wanted = np.linalg.lstsq(means, there.mean(axis=0), rcond=1e-3)[0]
     factors = np.clip(wanted, 1e-3, None) / np.maximum(shares, 1e-9)
     weights: np.ndarray = np.clip(factors, 0.0, CAP)[target]
-    return weights / weights.mean()
+    weights /= weights.mean()
+    return weights
 
 
 def _tilted(target: np.ndarray, scores: np.ndarray, mean: float) -> np.ndarray:
     """Weights exp(θ·rank of the target) under which the mean score of the pool is `mean`."""
-    ranks = np.argsort(np.argsort(target, kind="stable"), kind="stable") / len(target) - 0.5
+    ranks: np.ndarray = np.argsort(np.argsort(target, kind="stable"), kind="stable") / len(target) - 0.5
     low, high = -8.0, 8.0
     for _ in range(40):
         middle = (low + high) / 2.0
@@ -412,9 +415,11 @@ class Turned(_One):
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Turned]:
-        """A column of numbers that no longer goes together with the others as it did, or lies elsewhere."""
+        """A column of numbers that goes together with the others less than it did, or that looks mirrored."""
         if seen.axes[column].ordered and seen.pool[column].dtype.kind == "f":
-            yield cls(column)
+            changed = column in seen.change.columns
+            if column in seen.change.loosened or (changed and _mirrored(seen, column)):
+                yield cls(column)
 
     def made(self, seen: Situation, rng: np.random.Generator) -> np.ndarray:
         """The k-th least gets the batch's k-th greatest value."""
@@ -451,7 +456,8 @@ class Noisy(_One):
         """The value, and normal noise around the difference of the means."""
         values = seen.pool[self.column][seen.part]
         offset = float(np.nanmean(seen.batch[self.column]) - np.nanmean(seen.pool[self.column]))
-        return values + offset + self._noise(seen) * rng.normal(size=len(values))
+        found: np.ndarray = values + offset + self._noise(seen) * rng.normal(size=len(values))
+        return found
 
     def prior(self, seen: Situation) -> float:
         """Rarer than another unit."""
@@ -468,8 +474,10 @@ class Swapped(_One):
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Swapped]:
-        """A changed column of text."""
-        if column in seen.change.columns and not seen.axes[column].ordered:
+        """A changed column of text whose levels are as common as before, or that goes together with others less."""
+        if column not in seen.change.columns or seen.axes[column].ordered:
+            return
+        if column in seen.change.loosened or column in seen.violated or _as_common(seen, column):
             yield cls(column)
 
     def made(self, seen: Situation, rng: np.random.Generator) -> np.ndarray:
@@ -496,13 +504,14 @@ class Dealt(_One):
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Dealt]:
-        """Any column that is looked at."""
-        yield cls(column)
-        yield cls(column, 0.5)
+        """A column that goes together with the others less than it did."""
+        if column in seen.change.loosened:
+            yield cls(column)
+            yield cls(column, 0.5)
 
     def made(self, seen: Situation, rng: np.random.Generator) -> np.ndarray:
         """Values of random rows of the batch."""
-        found = seen.pool[self.column][seen.part].copy()
+        found: np.ndarray = seen.pool[self.column][seen.part].copy()
         if self.share < 1.0 and self.column in seen.change.columns:
             found = seen.rescaled(self.column, rng) if seen.axes[self.column].ordered else seen.moved(self.column, rng)
         hit = rng.random(len(found)) < self.share
@@ -579,6 +588,27 @@ class Exchanged:
     def sentence(self) -> str:
         """For people."""
         return f"{self.columns[0]} and {self.columns[1]} look exchanged"
+
+
+def _mirrored(seen: Situation, column: str) -> bool:
+    """Whether the sign of the values has changed, or the long tail is on the other side."""
+    was, now = (v[np.isfinite(v)] for v in (seen.pool[column], seen.batch[column]))
+    if min(len(was), len(now)) < 20:
+        return False
+    before, after = (np.quantile(v, np.linspace(0.1, 0.9, 9)) for v in (was, now))
+    turned = -before[::-1]
+    spread = float(before[-1] - before[0]) or 1.0
+    if float(np.abs(after - turned).max()) < 0.1 * spread < float(np.abs(after - before).max()):
+        return True
+    shapes = [(q - q[4]) / (float(q[-1] - q[0]) or 1.0) for q in (before, after, turned)]
+    return float(np.abs(shapes[1] - shapes[2]).max()) < 0.5 * float(np.abs(shapes[1] - shapes[0]).max())
+
+
+def _as_common(seen: Situation, column: str) -> bool:
+    """Whether the levels' shares, the largest first, are those of the reference."""
+    axis = seen.axes[column]
+    was, now = axis.shares, axis.counts(seen.batch_cells[column]) / seen.rows
+    return float(triangular(np.sort(was), np.sort(now))) < 0.1 * float(triangular(was, now))
 
 
 def _crosswise(seen: Situation, pair: tuple[str, str]) -> bool:
