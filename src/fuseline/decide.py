@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fuseline.damage import Moved, Rescaled
 from fuseline.detect import Change
 from fuseline.harm import Estimate, Reading
 from fuseline.records import Assessment, Cause, Check, Explanation, Level, Verdict
-from fuseline.worlds import Moved, Rescaled
 
 MANY = 4  # columns: fewer that change at once are looked at one by one
 GROSS = 0.25  # share of rows that are null, never seen or out of range beyond their bound: no population does that

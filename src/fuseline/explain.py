@@ -13,7 +13,8 @@ import numpy as np
 
 from fuseline.cells import Axis
 from fuseline.selection import effective, rake
-from fuseline.worlds import FAULTS, SELECTIONS, Fault, Selection, Situation
+from fuseline.situation import Situation
+from fuseline.worlds import FAULTS, SELECTIONS, Fault, Selection
 
 SHARP = 6  # the power of the distance by which a world is believed
 RIDGE = 0.01  # added to the variances of the standardised features

@@ -21,7 +21,7 @@ from fuseline.harm import Estimate, Outcome, estimate
 from fuseline.performance import choose_rows, target_of
 from fuseline.profile import Profile
 from fuseline.records import Task
-from fuseline.worlds import Situation
+from fuseline.situation import Situation
 
 if TYPE_CHECKING:
     import pandas as pd
