@@ -82,6 +82,11 @@ class Case:
         """Rows for batches, and for the true loss of what is done to them."""
         return self.parts["pool"]
 
+    @cached_property
+    def pool_scores(self) -> np.ndarray:
+        """What the model says of the pool."""
+        return self.score(self.pool[0])
+
 
 def pipeline(task: Task, model: str):
     """A pipeline that takes any frame of numbers and text."""

@@ -119,14 +119,14 @@ def peers(tolerance: float) -> list[Peer]:
     """
     tests, without = Once(ColumnTests()), missing()
     found: list[Peer] = [
-        Rule("KS / chi-squared, p < 0.05 on any column", "cheap", tests, lambda p: p.min() < P_VALUE),
-        Rule("KS / chi-squared, Bonferroni", "cheap", tests, lambda p: p.min() < P_VALUE / len(p)),
-        Rule("PSI > 0.2 on any column", "cheap", Once(StabilityIndex()), lambda psi: psi.max() > PSI_LIMIT),
+        Rule("KS / chi², any p < 0.05", "cheap", tests, lambda p: p.min() < P_VALUE),
+        Rule("KS / chi², Bonferroni", "cheap", tests, lambda p: p.min() < P_VALUE / len(p)),
+        Rule("PSI, any > 0.2", "cheap", Once(StabilityIndex()), lambda psi: psi.max() > PSI_LIMIT),
     ]
     if "Evidently" not in without:
         drifted = Once(DriftPreset())
         found += [
-            Rule("Evidently, half of the columns", "slow", drifted, lambda share: share.max() >= EVIDENTLY_SHARE),
+            Rule("Evidently, half the columns", "slow", drifted, lambda share: share.max() >= EVIDENTLY_SHARE),
             Rule("Evidently, any column", "slow", drifted, lambda share: share.max() > 0.0),
         ]
     if "NannyML" not in without:
@@ -136,15 +136,20 @@ def peers(tolerance: float) -> list[Peer]:
 
 def missing() -> dict[str, str]:
     """The libraries that cannot be imported here, each with the reason."""
-    os.environ.update(QUIET)
     found = {}
     for name, module in LIBRARIES.items():
         try:
-            with warnings.catch_warnings(action="ignore"):
-                importlib.import_module(module)
+            _library(module)
         except (ImportError, AttributeError) as error:  # the second where it does not fit a newer numpy or pandas
             found[name] = f"{type(error).__name__}: {error}"
     return found
+
+
+def _library(module: str) -> Any:
+    """A module of a library, its telemetry switched off: nothing else here imports one."""
+    os.environ.update(QUIET)
+    with warnings.catch_warnings(action="ignore"):
+        return importlib.import_module(module)
 
 
 # ── columns one by one ──────────────────────────────────────────────────────────────────────────
@@ -252,7 +257,7 @@ class DriftPreset:
         return np.array([drifted / len(columns)])
 
     def _drifted(self, batch: pd.DataFrame) -> float:
-        evidently, presets = (importlib.import_module(f"evidently{part}") for part in ("", ".presets"))
+        evidently, presets = _library("evidently"), _library("evidently.presets")
         reference = self.reference[list(batch.columns)]
         text = [c for c in reference if _is_text(reference[c])]
         kinds = evidently.DataDefinition(
@@ -303,7 +308,7 @@ class EstimatedLoss:
         return frame.assign(score=scores)
 
     def _estimator(self, columns: list[str]) -> Any:
-        nannyml = importlib.import_module("nannyml")
+        nannyml = _library("nannyml")
         common = {"y_true": "truth", "chunk_number": 1}
         if self.task == "regression":
             quiet = {"verbosity": -1}

@@ -39,17 +39,25 @@ class Scenario:
     share: float = 1.0
     copies: float = 0.0
 
+    def fits(self, case: Case, rows: int) -> bool:
+        """Whether the pool has enough rows of the wanted mix for a batch: three times as many as effectively count."""
+        if self.weigh is None:
+            return True
+        frame, target = case.pool
+        weights = self.weigh(frame, target, case.pool_scores)
+        return float(weights.sum() ** 2 / np.square(weights).sum()) > 3.0 * rows
+
     @property
     def name(self) -> str:
         """Kind and columns."""
         return f"{self.kind}({', '.join(self.columns)})"
 
-    def draw(self, case: Case, rows: int, rng: np.random.Generator, scores: np.ndarray | None = None) -> Batch:
+    def draw(self, case: Case, rows: int, rng: np.random.Generator) -> Batch:
         """A batch of so many rows as it would arrive."""
         frame, target = case.pool
         chances = None
         if self.weigh is not None:
-            weights = self.weigh(frame, target, case.score(frame) if scores is None else scores)
+            weights = self.weigh(frame, target, case.pool_scores)
             chances = weights / weights.sum()
         # equally likely rows come once; weighted ones as Efraimidis & Spirakis (2006) draw them
         keys = (
@@ -86,10 +94,10 @@ def true_loss(case: Case, scenario: Scenario, seed: int = 5) -> float:
     """What the scenario costs on the whole pool: AUC lost, or RMSE gained, scaled so that 5 % of it is 0.02."""
     frame, target = case.pool
     rng, task = np.random.default_rng(seed), case.set.task
-    before = measure(task, target, case.score(frame), classes(case))
+    before = measure(task, target, case.pool_scores, classes(case))
     assert before is not None
     if scenario.weigh is not None:
-        weights = scenario.weigh(frame, target, case.score(frame))
+        weights = scenario.weigh(frame, target, case.pool_scores)
         at = rng.choice(len(frame), 3 * len(frame), p=weights / weights.sum())
         frame, target = frame.iloc[at].reset_index(drop=True), target[at]
     if scenario.change is not None:

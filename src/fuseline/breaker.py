@@ -18,6 +18,10 @@ from fuseline.records import Assessment, Mode, Trip
 
 Status = Literal["closed", "open", "half_open"]
 
+# of the tolerance: an estimate below may well be of a batch that loses less. Between what is harmless (a quarter of the
+# tolerance) and what is not, so that errors of either kind are about as rare
+HALTS = 0.575
+
 
 @dataclass(frozen=True)
 class Breaker:

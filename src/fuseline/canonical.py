@@ -88,8 +88,19 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, int]:
         return np.full(len(column), np.nan), len(column)
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan), 0
-    found = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+    values = column.astype(object)
+    try:
+        found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    except OverflowError:  # a whole number beyond what a float holds
+        found = np.array([_number(v) for v in values])
     return found, int((np.isnan(found) & column.notna().to_numpy()).sum())
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
 
 
 def _times(column: pd.Series) -> tuple[np.ndarray, int]:
@@ -97,7 +108,11 @@ def _times(column: pd.Series) -> tuple[np.ndarray, int]:
 
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _nothing("datetime", len(column)), int(column.notna().sum())
-    found = pd.to_datetime(column, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
+    try:
+        found = pd.to_datetime(column, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
+    except OverflowError:  # a whole number beyond any date
+        known = column.map(lambda v: not isinstance(v, int))
+        return _times(column.where(known))[0], int((column.notna() & ~known).sum())
     values = found.to_numpy(dtype="datetime64[ns]")
     return values, int((np.isnat(values) & column.notna().to_numpy()).sum())
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fuseline import __version__, console, launch
 from fuseline.bootstrap import Line, line
 from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
-from fuseline.narrative import count, metric, metrics_said
+from fuseline.narrative import count, metrics_said
 from fuseline.records import Held, Labelled, Registered, jsonable
 from fuseline.settings import Settings, parse_time
 from fuseline.state import BatchStatus, State
-
-if TYPE_CHECKING:
-    from fuseline.backtest import Summary, Tried
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -331,27 +327,8 @@ def backtest(
     summaries = summarise(tried)
     sentence = said(summaries, sum(not t.now for t in tried))
     if not as_json and tried:
-        _tried(tried, summaries)
+        console.backtested(tried, summaries)
     _say(as_json, {"batches": tried, "summary": summaries, "said": sentence}, sentence)
-
-
-def _tried(tried: Sequence[Tried], summaries: Sequence[Summary]) -> None:
-    """A row for each batch, then one for each tolerance."""
-    heads = [f"at {s.tolerance:g}" for s in summaries] if len(summaries) > 1 else ["now"]
-    rows: list[list[console.Cell]] = []
-    for t in tried:
-        now: list[console.Cell] = [console.VERDICTS[ruling.verdict] for ruling in t.now] or ["—"] * len(heads)
-        harm = metric(t.strictest.harm if t.strictest else None)
-        labels = f"{metric(t.realised.value)} ± {metric(t.realised.se)}" if t.realised else "—"
-        held_out = metric(t.reference.value) if t.realised and t.reference else "—"
-        rows.append([t.batch, f"{t.rows:,}", console.VERDICTS[t.then], t.status, *now, harm, labels, held_out])
-    heads = ["batch", "rows", "then", "became", *heads, "harm", "by labels", "held out", "why"]
-    console.table(heads, rows, [t.why for t in tried])
-    console.line("")
-    if summaries:
-        counts = ["confirmed", "contradicted", "unlabelled", "missed", "undecided"]
-        rows = [[f"{s.tolerance:g}", s.often, *(str(getattr(s, name)) for name in counts)] for s in summaries]
-        console.table(["tolerance", "tripped", *counts], rows)
 
 
 # ── decisions of people ─────────────────────────────────────────────────────────────────────────

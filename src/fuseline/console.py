@@ -6,16 +6,19 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from fuseline.ledger import kind_of
-from fuseline.narrative import count, sentence
+from fuseline.narrative import count, metric, sentence
 from fuseline.records import Assessment, Entry, Finding, Published, Quarantined, jsonable
 from fuseline.state import State
+
+if TYPE_CHECKING:
+    from fuseline.backtest import Summary, Tried
 
 out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
 
@@ -146,6 +149,25 @@ def outcomes(found: Sequence[dict[str, Any]]) -> None:
         said = o["outcome"] + ("" if o["mode"] == "champion" else f" ({o['mode']})")
         rows.append([o["batch"], f"{o['rows']:,}", VERDICTS[o["verdict"]], harm, said])
     table(["batch", "rows", "verdict", "harm", "outcome", "why"], rows, [o["cause"] for o in found])
+
+
+def backtested(tried: Sequence[Tried], summaries: Sequence[Summary]) -> None:
+    """Print a row for each batch that was judged again, then one for each tolerance."""
+    heads = [f"at {s.tolerance:g}" for s in summaries] if len(summaries) > 1 else ["now"]
+    rows: list[list[Cell]] = []
+    for t in tried:
+        now: list[Cell] = [VERDICTS[ruling.verdict] for ruling in t.now] or ["—"] * len(heads)
+        harm = metric(t.strictest.harm if t.strictest else None)
+        labels = f"{metric(t.realised.value)} ± {metric(t.realised.se)}" if t.realised else "—"
+        held_out = metric(t.reference.value) if t.realised and t.reference else "—"
+        rows.append([t.batch, f"{t.rows:,}", VERDICTS[t.then], t.status, *now, harm, labels, held_out])
+    heads = ["batch", "rows", "then", "became", *heads, "harm", "by labels", "held out", "why"]
+    table(heads, rows, [t.why for t in tried])
+    line("")
+    if summaries:
+        counts = ["confirmed", "contradicted", "unlabelled", "missed", "undecided"]
+        rows = [[f"{s.tolerance:g}", s.often, *(str(getattr(s, name)) for name in counts)] for s in summaries]
+        table(["tolerance", "tripped", *counts], rows)
 
 
 def entry(one: Entry) -> dict[str, Any]:

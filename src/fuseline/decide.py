@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fuseline.breaker import HALTS
 from fuseline.damage import Moved, Rescaled
 from fuseline.detect import Change
 from fuseline.harm import Estimate, Reading
@@ -41,6 +42,11 @@ class Stakes:
     tolerance: float
     on_drift: Literal["warn", "halt"] = "warn"
     columns: int = 0
+
+    @property
+    def bound(self) -> float:
+        """The estimated loss that halts."""
+        return HALTS * self.tolerance
 
     def cost(self, harm: float) -> str:
         """What a loss means, for people.
@@ -91,8 +97,8 @@ def causes(
     """
     if natural(change, estimate, stakes):
         return [_drift(change, estimate, stakes)]
-    halts = estimate.risk > stakes.tolerance / 2.0
-    lead = _lead(estimate, stakes.tolerance / 2.0 if halts else None)
+    halts = estimate.risk > stakes.bound
+    lead = _lead(estimate, stakes.bound if halts else None)
     found = _halting(lead, change, estimate, stakes, describe, alone) if halts else []
     told = {c.column for c in found}
     found += [
@@ -130,7 +136,7 @@ def _halting(
     alone: Callable[[Reading], Mapping[str, float]],
 ) -> list[Cause]:
     assert lead is not None
-    bound, total = stakes.tolerance / 2.0, estimate.total
+    bound, total = stakes.bound, estimate.total
     whole = Cause("distance", "", None, total, bound, total)
     if not lead.world.faults:
         what = f"{_these(change.columns)} changed" if change.columns else "the scores are spread differently"
@@ -160,9 +166,7 @@ def _harmless(column: str, estimate: Estimate, stakes: Stakes, said: str, halts:
         why = f"{mix}, and the model copes with that (estimated loss {estimate.total:.3f})"
     else:
         why = "little harm is expected of it"
-    return Cause(
-        "distance", f"{said}; {why}", column, max(cost, 0.0), stakes.tolerance / 2.0, max(cost, 0.0), level="warn"
-    )
+    return Cause("distance", f"{said}; {why}", column, max(cost, 0.0), stakes.bound, max(cost, 0.0), level="warn")
 
 
 def _odd(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
@@ -170,7 +174,7 @@ def _odd(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
     if change.broken:
         name = change.broken[0]
         said = f"{name} no longer goes together with the other columns as it did; little harm is expected of it"
-        return Cause("distance", said, name, estimate.total, stakes.tolerance / 2.0, estimate.total, level="warn")
+        return Cause("distance", said, name, estimate.total, stakes.bound, estimate.total, level="warn")
     worst = max((c for c in change.checks if c.column is None), key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
     said = "the scores are spread differently than on the reference, though no single column is"
     return Cause("score", said, None, worst.observed, worst.bound, estimate.total, level="warn")
@@ -190,7 +194,7 @@ def _drift(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
         f"drift: what it costs shows only in labels"
     )
     harm = estimate.total
-    return Cause("drift", sentence, None, harm, stakes.tolerance / 2.0, harm, level=stakes.on_drift)
+    return Cause("drift", sentence, None, harm, stakes.bound, harm, level=stakes.on_drift)
 
 
 def _these(columns: Sequence[str]) -> str:

@@ -221,7 +221,7 @@ class Monitor:
         if found.verdict in ("pass", "warn"):  # what was held back is no part of what is normal
             self._past = [(d, p) for d, p in self._past if d != digest]
             small = rows if len(rows.scores) < SMALL else None
-            self._past = [*self._past, (digest, Past(judged.counts, small))][-HISTORY:]
+            self._past = [*self._past, (digest, Past(judged.counts, judged.changed, small))][-HISTORY:]
         return found
 
     def _exact(self, found: Canonical, rows: int) -> tuple[list[Cause], list[Check]]:

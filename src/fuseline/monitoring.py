@@ -128,10 +128,12 @@ class Monitoring:
 
     def past(self, metrics: bytes) -> Past:
         """What is remembered of an earlier batch that this version scored, from its metrics.json."""
-        profile = msgspec.json.decode(metrics)["profile"]
+        document = msgspec.json.decode(metrics)
+        profile = document["profile"]
         counted = {**profile["columns"], **profile["scores"]}
         axes = {**self.reference.columns, **self.reference.score_axes}
-        return Past({name: axis.fold(np.asarray(counted[name]["counts"])) for name, axis in axes.items()})
+        counts = {name: axis.fold(np.asarray(counted[name]["counts"])) for name, axis in axes.items()}
+        return Past(counts, changed=bool(document["assessment"].get("worlds")))
 
     # ── 5. business ──────────────────────────────────────────────────────────────────────────────
 

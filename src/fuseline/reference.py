@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 POOL = 20_000  # labelled rows that are weighted
 PART = 4_000  # labelled rows that are scored again
 MATTER = 6  # columns that worlds are compared by
-COUNTS_MOST = 2.5  # tolerances that a world counts for at most in the decision: five times what halts
+COUNTS_MOST = 2.5  # tolerances that a world counts for at most in the decision
 
 Score = Callable[["pd.DataFrame"], np.ndarray]
 
@@ -120,6 +120,12 @@ class Reference:
             balance = (share[0] / np.maximum(share[1], 1e-9))[target[part]]
         return _Pool(known, part, target, balance, self.frame.iloc[known[part]].reset_index(drop=True))
 
+    @cached_property
+    def _outcome(self) -> Outcome:
+        pool = self._pool
+        cells = [a.reference[pool.known] for a in self.columns.values()]
+        return Outcome(self.task, pool.target, self.scores[pool.known], pool.part, np.column_stack(cells))
+
     def harm(self, seen: Seen, change: Change, rows: Rows, tolerance: float) -> Estimate:
         """Stages two and three: which worlds look like the batch, and what they cost.
 
@@ -128,7 +134,7 @@ class Reference:
         """
         pool = self._pool
         situation = self._situation(seen, change, rows)
-        outcome = Outcome(self.task, pool.target, self.scores[pool.known], pool.part)
+        outcome = self._outcome
         if not outcome.measurable:
             raise DataError("the reference rows have no metric: of one class only, or too few. Train the version again")
         value = self.scores if self.scores.ndim == 1 else self.scores[:, -1]
@@ -138,8 +144,7 @@ class Reference:
 
     def alone(self, values: Mapping[str, np.ndarray]) -> dict[str, float]:
         """What each of these columns costs by itself, if its values in the replayed rows are these."""
-        pool = self._pool
-        outcome = Outcome(self.task, pool.target, self.scores[pool.known], pool.part)
+        pool, outcome = self._pool, self._outcome
         scored = self._rescore([{c: v} for c, v in values.items()])
         return {c: outcome.replayed(s, pool.balance, pool.balance) for c, s in zip(values, scored, strict=True)}
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from fuseline import charts, comparison, narrative, opinion
 from fuseline import records as r
 from fuseline.batches import Batches
+from fuseline.breaker import HALTS
 from fuseline.errors import NotFound
 from fuseline.ledger import Ledger
 from fuseline.narrative import mentioned
@@ -52,6 +53,11 @@ class ProjectFacts:
     metric: str
     tolerance: float
     every_hours: float
+
+    @property
+    def bound(self) -> float:
+        """The estimated harm that halts."""
+        return HALTS * self.tolerance
 
 
 @dataclass(frozen=True)
@@ -216,9 +222,7 @@ def _charts(
         harms.append(charts.Bar(f"{o.known.name}: {said}", harm, kind=e.assessment.verdict))
         title = f"{o.known.name}: {narrative.count(e.rows, 'row')} scored, {e.rejected:,} rejected"
         rows.append(charts.Bar(title, e.rows, e.rejected))
-    drawn["harm_chart"] = charts.bar_chart(
-        "Estimated harm of each batch", harms, ends, facts.tolerance / 2 if facts else None
-    )
+    drawn["harm_chart"] = charts.bar_chart("Estimated harm of each batch", harms, ends, facts.bound if facts else None)
     drawn["rows_chart"] = charts.bar_chart("Rows of each batch, rejected ones on top", rows, ends)
     return {name: Markup(svg) for name, svg in drawn.items()}
 

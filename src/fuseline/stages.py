@@ -9,7 +9,6 @@ import numpy as np
 
 from fuseline import decide, leak
 from fuseline.decide import Stakes
-from fuseline.detect import Seen
 from fuseline.errors import DataError, ModelFault
 from fuseline.harm import Reading
 from fuseline.phrases import describe
@@ -26,10 +25,12 @@ class Past:
 
     Attributes:
         counts: rows by cell of each column and score.
+        changed: whether it could be told from the reference.
         rows: its rows where it was small, so that they can be judged with the next ones; else None.
     """
 
     counts: Mapping[str, np.ndarray]
+    changed: bool = False
     rows: Rows | None = None
 
 
@@ -39,6 +40,7 @@ class Judgement:
 
     Attributes:
         harm: estimated loss of the metric; None if it cannot be estimated.
+        changed: whether the batch can be told from the reference.
         counts: rows by cell, to be remembered.
     """
 
@@ -47,6 +49,7 @@ class Judgement:
     checks: list[Check]
     worlds: tuple[Explanation, ...] = ()
     counts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    changed: bool = False
 
 
 def judge(
@@ -69,15 +72,15 @@ def judge(
     together, pooled = _with_small_ones_before(rows, own, past)
     seen = reference.see(together, pooled)
     change = reference.detector.detect(seen)
-    checks, creeping = leak.check(reference.columns, [*(p.counts for p in past[-HISTORY:]), own], reference.budget)
-    checks = [*change.checks, *checks]
     if not change.fired:
-        return Judgement(0.0, creeping, checks, (), own)
+        steady = [p.counts for p in past if not p.changed][-HISTORY:]
+        checks, creeping = leak.check(reference.columns, [*steady, own], reference.budget)
+        return Judgement(0.0, creeping, [*change.checks, *checks], (), own)
     try:
         estimate = reference.harm(seen, change, together, stakes.tolerance)
     except (ModelFault, DataError) as error:
         sentence = f"the harm of the change in {', '.join(change.columns) or 'the scores'} cannot be estimated: {error}"
-        return Judgement(None, [Cause("harm", sentence, level="inconclusive"), *creeping], checks, (), own)
+        return Judgement(None, [Cause("harm", sentence, level="inconclusive")], list(change.checks), (), own, True)
 
     def alone(reading: Reading) -> Mapping[str, float]:
         return reference.alone(reading.world.values)
@@ -86,18 +89,17 @@ def judge(
         return describe(column, reference.frame[column].to_numpy(), together.values[column])
 
     causes = decide.causes(change, estimate, stakes, said, alone)
-    if stakes.on_drift == "halt" and _lasts(reference, past) and all(c.level == "warn" for c in causes):
+    if stakes.on_drift == "halt" and _lasts(past) and all(c.level == "warn" for c in causes):
         causes = [decide.lasting(change, stakes), *causes]
     if seen.rows > len(rows.scores) and counts is None:
         note = f" ({len(rows.scores)} rows, judged together with the {seen.rows - len(rows.scores)} rows before)"
         causes = [_noted(c, note) for c in causes]
-    return Judgement(estimate.total, [*causes, *creeping], checks, decide.explanations(estimate), own)
+    return Judgement(estimate.total, causes, list(change.checks), decide.explanations(estimate), own, True)
 
 
-def _lasts(reference: Reference, past: Sequence[Past]) -> bool:
+def _lasts(past: Sequence[Past]) -> bool:
     """Whether each of the two batches before had changed, too."""
-    before = [Seen(int(next(iter(p.counts.values())).sum()), p.counts, {}) for p in past[-2:]]
-    return len(before) == 2 and all(reference.detector.detect(seen).fired for seen in before)
+    return len(past) >= 2 and all(p.changed for p in past[-2:])
 
 
 def _noted(cause: Cause, note: str) -> Cause:

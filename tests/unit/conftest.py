@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,17 @@ import pytest
 
 from fuseline.artifacts import digest
 from fuseline.bootstrap import Line
+from fuseline.canonical import canonical, kind_of
+from fuseline.detect import Change
+from fuseline.harm import Estimate
 from fuseline.models import promote
+from fuseline.monitor import Monitor
+from fuseline.performance import measure
 from fuseline.projects import read_project
-from fuseline.records import Entry
+from fuseline.records import Entry, Task
+from fuseline.reference import Reference, Rows
 from fuseline.settings import Settings
+from fuseline.situation import Situation
 from fuseline.storage import MemoryStore, Store
 
 TOML = """
@@ -259,3 +268,120 @@ def light(tiny: Tiny) -> Tiny:
     """The project with a model that needs no library and no fitting."""
     tiny.write("train.py", RULE)
     return tiny
+
+
+# ── people: columns that go together, and models of them ────────────────────────────────────────
+
+CLASSES: dict[Task, tuple[str, ...]] = {
+    "binary": ("no", "yes"),
+    "multiclass": ("basic", "none", "plus"),
+    "regression": (),
+}
+
+
+class People:
+    """A population of five columns that go together, and a model that never saw the rows that are drawn later."""
+
+    def __init__(self, task: Task) -> None:
+        from sklearn.compose import make_column_transformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+        self.task, self.classes = task, CLASSES[task]
+        columns = make_column_transformer(
+            (make_pipeline(SimpleImputer(), StandardScaler()), ["age", "income", "rent", "debt"]),
+            (OneHotEncoder(handle_unknown="ignore"), ["job"]),
+        )
+        last = Ridge() if task == "regression" else LogisticRegression(max_iter=500)
+        self.model = make_pipeline(columns, last).fit(*self.draw(3_000, 1))
+
+    def draw(self, rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """Features, shape (rows, 5), and labels."""
+        rng = np.random.default_rng(seed)
+        age = rng.normal(45.0, 12.0, rows)
+        income = np.exp(0.02 * age + rng.normal(7.0, 0.35, rows))
+        rent = 0.3 * income + rng.gamma(4.0, 60.0, rows)
+        debt = np.where(rng.random(rows) < 0.1, np.nan, 40.0 - 0.5 * age + rng.normal(0.0, 6.0, rows))
+        job = np.select([income > 3400, age > 52, income < 2000], ["manager", "retired", "student"], "worker")
+        likes = (age - 45.0) / 10.0 - (rent - 1100.0) / 500.0 - np.nan_to_num((debt - 18.0) / 10.0)
+        likes += 1.2 * (job == "manager") - 0.9 * (job == "retired")
+        frame = pd.DataFrame({"age": age, "income": income, "rent": rent, "debt": debt, "job": job.astype(object)})
+        if self.task == "regression":
+            return frame, 50.0 + 10.0 * likes + rng.normal(0.0, 10.0, rows)
+        felt = likes + rng.logistic(size=rows)
+        if self.task == "binary":
+            return frame, np.where(felt > 0.0, "yes", "no").astype(object)
+        return frame, np.select([felt > 1.5, felt > -1.0], ["plus", "basic"], "none").astype(object)
+
+    def score(self, frame: pd.DataFrame) -> np.ndarray:
+        """What the model says of features in any order of columns."""
+        if self.task == "regression":
+            return self.model.predict(frame)
+        scores = self.model.predict_proba(frame)
+        return scores[:, 1] if self.task == "binary" else scores
+
+    def measure(self, frame: pd.DataFrame, truth: np.ndarray) -> float:
+        """The metric of labelled rows."""
+        found = measure(self.task, truth, self.score(frame), self.classes)
+        assert found is not None
+        return found.value
+
+    def cost(self, fault: Callable[[pd.DataFrame], pd.DataFrame]) -> float:
+        """What a fault really costs, on 20,000 fresh rows: AUC lost, or the share of RMSE gained."""
+        frame, truth = self.draw(20_000, 3)
+        before, after = self.measure(frame, truth), self.measure(fault(frame), truth)
+        return after / before - 1.0 if self.task == "regression" else before - after
+
+    @cached_property
+    def fitted(self) -> Monitor:
+        """Fitted on 3,000 labelled rows; asked of no batch itself."""
+        task: Any = "regression" if self.task == "regression" else "classification"
+        frame, truth = self.draw(3_000, 2)
+        return Monitor.fit(frame, truth, self.score, task)
+
+    def monitor(self, **told: Any) -> Monitor:
+        """A monitor that remembers nothing, perhaps with other settings; thresholds are simulated once for all."""
+        frame = self.draw(3_000, 2)[0]
+        kinds, dtypes = {c: kind_of(frame[c]) for c in frame}, dict(frame.dtypes)
+        return Monitor(replace(self.fitted.settings, **told), self.reference, kinds, dtypes, self.score)
+
+    @property
+    def reference(self) -> Reference:
+        """These rows, made ready."""
+        return self.fitted.reference
+
+    def rows(self, frame: pd.DataFrame) -> Rows:
+        """Rows as the stages want them."""
+        return Rows(canonical(frame, {c: kind_of(frame[c]) for c in frame}).values, self.score(frame))
+
+    def situation(self, frame: pd.DataFrame, change: Change | None = None) -> Situation:
+        """A batch beside the reference; `change` is what is detected, unless it is given."""
+        rows = self.rows(frame)
+        seen = self.reference.see(rows)
+        return self.reference._situation(seen, change or self.reference.detector.detect(seen), rows)
+
+    def estimate(self, frame: pd.DataFrame, change: Change | None = None) -> Estimate:
+        """Which worlds look like a batch, and what they cost."""
+        rows = self.rows(frame)
+        seen = self.reference.see(rows)
+        return self.reference.harm(seen, change or self.reference.detector.detect(seen), rows, 0.02)
+
+
+@pytest.fixture(scope="session")
+def people() -> People:
+    """People of whom a model says whether they buy."""
+    return People("binary")
+
+
+@pytest.fixture(scope="session")
+def spenders() -> People:
+    """People of whom a model says how much they spend."""
+    return People("regression")
+
+
+@pytest.fixture(scope="session")
+def planners() -> People:
+    """People of whom a model says which of three plans they choose."""
+    return People("multiclass")
