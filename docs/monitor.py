@@ -1,3 +1,5 @@
+"""Ten minutes with `Monitor`: `python docs/monitor.py`, or cell by cell."""
+
 # %% [markdown]
 # # Is this batch fit to be published? Ten minutes with `Monitor`
 #
@@ -13,10 +15,11 @@
 # 4. **decide**: harm halts, change without harm warns.
 #
 # It needs no store, no flow and no server: two arrays and a function. Run this file with `python docs/monitor.py`, or
-# cell by cell in an editor that knows `# %%`. Lines that begin with `#>` are what the cell before them prints.
+# cell by cell in an editor that knows `# %%`. Lines that begin with an arrow are what a cell prints.
 
 # %%
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +45,7 @@ HOTEL = ["stars", "rating", "centre_km"]
 
 
 def bookings(rows: int, seed: int, mobile: float = 0.2, sure: float = 1.0) -> pd.DataFrame:
-    """Bookings with their outcome: `mobile` is the share that comes by phone, `sure` how well an outcome is foreseen."""
+    """Bookings with outcomes. `mobile`: the share that comes by the app; `sure`: how well outcomes can be foreseen."""
     rng = np.random.default_rng(seed)
     stars = rng.integers(2, 6, rows).astype(float)
     rating = (5.4 + 0.7 * stars + rng.normal(0.0, 0.4, rows)).round(1)
@@ -95,7 +98,7 @@ print(f"the model has AUC {normal.value:.3f} ± {normal.se:.3f} on {normal.rows:
 
 def tell(name: str, found: Assessment) -> Assessment:
     """Print a verdict with its main cause."""
-    print(f"{name}: {found.verdict}. {found.sentence}".rstrip())
+    print(textwrap.fill(f"{name}: {found.verdict}. {found.sentence}", 100, subsequent_indent="    "))
     return found
 
 
@@ -103,6 +106,8 @@ def features(rows: pd.DataFrame) -> pd.DataFrame:
     """What is there before the labels come."""
     return rows.drop(columns="status")
 
+
+# → the model has AUC 0.768 ± 0.008 on 4,000 rows of the reference
 
 # %% [markdown]
 # ## A clean batch
@@ -113,15 +118,20 @@ def features(rows: pd.DataFrame) -> pd.DataFrame:
 clean = tell("an ordinary day", monitor.assess(features(bookings(1_000, seed=10))))
 assert clean.verdict == "pass" and clean.harm == 0.0 and not clean.causes
 
+# → an ordinary day: pass.
+
 # %% [markdown]
 # ## A shift that is harmless
 #
-# A campaign brings in guests by phone. The batch differs, and any drift test would ring. The model copes with it.
+# A campaign brings in guests by the app. The batch differs, and any drift test would ring. The model copes with it.
 
 # %%
 campaign = tell("a campaign", monitor.assess(features(bookings(1_000, seed=20, mobile=0.5))))
 assert campaign.verdict == "warn" and campaign.harm is not None and campaign.harm < 0.01
 assert campaign.causes[0].column == "channel"
+
+# → a campaign: warn. channel moved ('mobile' is 51 % of rows v. 21 %); it looks like another mix of the
+# →     same kind of rows, and the model copes with that (estimated loss 0.000)
 
 # %% [markdown]
 # ## A shift that is not
@@ -138,6 +148,10 @@ lost = normal.value - roc_auc_score(fair["status"], model.predict_proba(features
 print(f"estimated loss {mix.harm:.3f}; by its labels, days later: {lost:.3f}")
 assert abs(mix.harm - lost) < 0.02
 
+# → a fair: halt. trip, nights, lead_days … changed, as in another mix of the same kind of rows (by
+# →     trip): AUC would fall from 0.768 to 0.745
+# → estimated loss 0.023; by its labels, days later: 0.034
+
 # %% [markdown]
 # ## A column in another unit
 #
@@ -149,23 +163,29 @@ assert abs(mix.harm - lost) < 0.02
 cents = bookings(1_000, seed=41)
 cents["price_eur"] *= 100
 halted = tell("prices in cents", monitor.assess(features(cents)))
-for world in halted.worlds[:2]:
-    fit = world.distance / world.chance
-    print(f"  {world.belief:.0%}: {world.sentence}, {fit:.1f} times the chance distance, AUC {world.harm:.2f} lost")
 assert halted.verdict == "halt" and "multiplied by 100" in halted.sentence
-assert halted.worlds[0].columns == ("price_eur",)
+world = halted.worlds[0]
+print(f"of {len(halted.worlds)} worlds, the most believed: {world.sentence}, AUC {world.harm:.2f} lost")
+assert world.columns == ("price_eur",) and world.belief > 0.3 and world.distance < 2.0 * world.chance
+
+# → prices in cents: halt. price_eur looks multiplied by 100 (median 9,737 v. 94.4): AUC would fall from
+# →     0.768 to 0.487
+# → of 4 worlds, the most believed: price_eur is rescaled or shifted, AUC 0.30 lost
 
 # %% [markdown]
 # ## A wrong join
 #
-# Each booking gets the hotel of the booking before it. No column looks odd by itself: the values are the same ones. They
-# no longer go together.
+# Each booking gets the hotel of the booking before it. No column looks odd by itself, as its values are the same ones.
+# They no longer go together.
 
 # %%
 shuffled = bookings(1_000, seed=52)
 shuffled[HOTEL] = np.roll(shuffled[HOTEL].to_numpy(), 1, axis=0)
 joined = tell("a join by the wrong key", monitor.assess(features(shuffled)))
 assert joined.verdict == "halt" and set(HOTEL) <= set(joined.worlds[0].columns)
+
+# → a join by the wrong key: halt. stars, rating, centre_km look joined to the wrong rows: AUC would
+# →     fall from 0.768 to 0.572
 
 # %% [markdown]
 # ## What cannot be scored at all
@@ -177,6 +197,9 @@ gone = tell("a column is gone", monitor.assess(features(cents).drop(columns="nig
 empty = tell("no rows", monitor.assess(features(cents).head(0)))
 assert gone.verdict == "halt" and gone.harm is None
 assert empty.verdict == "inconclusive"
+
+# → a column is gone: halt. column nights is missing: no row can be scored as in training
+# → no rows: inconclusive. the batch has no rows
 
 # %% [markdown]
 # ## A slow leak
@@ -196,6 +219,8 @@ for day in range(1, 17):
         tell(f"day {day}", found)
 assert 9 < first_noticed <= 16
 
+# → day 13: warn. the null share of price_eur creeps: 4.80% over the last 4 batches v. 3.30% before
+
 # %% [markdown]
 # ## A batch in parts
 #
@@ -211,6 +236,9 @@ merged = tell("30,000 rows in three parts", monitor.assess(merge(profiles)))
 whole = monitor.assess(features(big))
 assert merged.verdict == whole.verdict == "halt" and merged.causes[0].column == whole.causes[0].column
 
+# → 30,000 rows in three parts: halt. price_eur looks multiplied by 100 (median 9,484 v. 94.4): AUC
+# →     would fall from 0.768 to 0.493
+
 # %% [markdown]
 # ## Save and load
 #
@@ -223,7 +251,9 @@ with tempfile.TemporaryDirectory() as folder:
     monitor.save(folder)
     print(", ".join(sorted(path.name for path in Path(folder).iterdir())))
     loaded = Monitor.load(folder, score=model.predict_proba)
-assert loaded.assess(features(cents)) == monitor.assess(features(cents))
+assert loaded.assess(features(cents)).causes == monitor.assess(features(cents)).causes
+
+# → monitor.json, reference.parquet
 
 # %% [markdown]
 # ## Labels, when they come
@@ -242,6 +272,14 @@ for day in range(1, 8):
     print(f"day {day}: {published.verdict}; its labels say {real.verdict}: AUC {real.value:.3f}, {pooled}")
     assert real.verdict == "pass" or day > 3
 assert real.verdict == "halt" and real.batches > 1
+
+# → day 1: pass; its labels say pass: AUC 0.744, 0.744 over the last 1, bound 0.707
+# → day 2: pass; its labels say pass: AUC 0.778, 0.778 over the last 1, bound 0.709
+# → day 3: pass; its labels say pass: AUC 0.782, 0.782 over the last 1, bound 0.710
+# → day 4: pass; its labels say pass: AUC 0.724, 0.724 over the last 1, bound 0.706
+# → day 5: pass; its labels say halt: AUC 0.685, 0.685 over the last 1, bound 0.704
+# → day 6: pass; its labels say halt: AUC 0.709, 0.698 over the last 2, bound 0.719
+# → day 7: pass; its labels say halt: AUC 0.739, 0.715 over the last 4, bound 0.729
 
 # %% [markdown]
 # ## And then?

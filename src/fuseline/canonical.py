@@ -112,7 +112,8 @@ def _times(column: pd.Series) -> tuple[np.ndarray, int]:
         found = pd.to_datetime(column, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
     except OverflowError:  # a whole number beyond any date
         known = column.map(lambda v: not isinstance(v, int))
-        return _times(column.where(known))[0], int((column.notna() & ~known).sum())
+        times, lost = _times(column.where(known))
+        return times, lost + int((~known).sum())
     values = found.to_numpy(dtype="datetime64[ns]")
     return values, int((np.isnat(values) & column.notna().to_numpy()).sum())
 
@@ -122,16 +123,26 @@ def _texts(column: pd.Series) -> np.ndarray:
 
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = np.array([*(str(c) for c in column.cat.categories), None], dtype=object)
-        return levels[column.cat.codes.to_numpy()]
+        return _encodable(levels)[column.cat.codes.to_numpy()]
     values = column.to_numpy(dtype=object)
     if pd.api.types.infer_dtype(values, skipna=False) == "string":
-        return values
+        return _encodable(values)
     null = pd.isna(values)
     if pd.api.types.infer_dtype(values, skipna=True) != "string":
         values = np.array([str(v) for v in values], dtype=object)
     found = values.copy()
     found[null] = None
-    return found
+    return _encodable(found)
+
+
+def _encodable(values: np.ndarray) -> np.ndarray:
+    """Text with a question mark for what UTF-8 cannot write: half of a surrogate pair."""
+    try:
+        "".join([v for v in values if v is not None]).encode()
+    except UnicodeEncodeError:
+        plain = [v if v is None else v.encode(errors="replace").decode() for v in values]
+        return np.array([*plain, None], dtype=object)[:-1]
+    return values
 
 
 def as_given(values: np.ndarray, dtype: object) -> object:

@@ -19,8 +19,10 @@ from fuseline.worlds import FAULTS, SELECTIONS, Fault, Selection
 SHARP = 6  # the power of the distance by which a world is believed
 RIDGE = 0.01  # added to the variances of the standardised features
 SIXTHS = np.arange(1, 6) / 6
-SCORED = 5  # fault worlds that are scored
-QUICK = 1500  # rows by which worlds are compared before they are scored
+SCORED = 4  # fault worlds that are scored
+QUICK = 1000  # rows by which worlds are compared before they are scored
+FAR = 40.0  # further than the nearest world by so much, and twice as far: not scored
+LIKE = 5000  # rows of the pool that are compared with the batch
 ROUNDS = 3  # faults that are added one by one
 ANOTHER = 0.1  # how likely one more fault is
 LEAST_FIT = 0.7  # of each feature: no world fits better than that
@@ -76,7 +78,7 @@ def explain(seen: Situation, like: Likeness, balance: np.ndarray, rescore: Resco
 def _selected(selection: Selection, seen: Situation, like: Likeness) -> World:
     weights = selection.weights(seen)
     prior = selection.prior * effective(weights) / len(weights)  # the fewer rows it stands on, the stranger the mix
-    distance = like.distance(like.reference, weights, selection.fitted)
+    distance = like.distance(like.reference, weights[like.sparse], selection.fitted)
     return World(distance, like.size, prior, weights, selection)
 
 
@@ -140,7 +142,8 @@ class _Search:
         rest = [c for c in seen.change.columns if c not in {c for f in base for c in f.columns}]
         if len(rest) > 1:
             self._draft((*base, *(self._first(c) for c in rest)))
-        return sorted(self._drafts.values(), key=lambda d: d.rank)[:SCORED]
+        ranked = sorted(self._drafts.values(), key=lambda d: d.rank)[:SCORED]
+        return [d for d in ranked if d.rank <= max(2.0 * ranked[0].rank, ranked[0].rank + FAR)]
 
     def _options(self, column: str, *, joint: bool = False) -> list[Fault]:
         found = [f for kind in FAULTS for f in kind.propose(self.seen, column)]
@@ -208,7 +211,9 @@ class Likeness:
         self.sixths = {k: np.searchsorted(SIXTHS, a.middles) for k, a in self.scores.items()}
         self.together = seen.together
         self.watched = [i for i, c in enumerate(seen.together.columns) if c in seen.matter] if seen.together else []
-        whole = self.features(seen.cells, seen.score_cells)
+        self.sparse = slice(None, None, -(-len(value) // LIKE))
+        pool, scores = ({k: v[self.sparse] for k, v in c.items()} for c in (seen.cells, seen.score_cells))
+        whole = self.features(pool, scores)
         there = self.features(seen.batch_cells, seen.batch_score_cells)
         self.rows = len(there)
         self.centre, self.spread = whole.mean(axis=0), whole.std(axis=0) + 1e-9

@@ -211,7 +211,7 @@ class Monitor:
         order, copies = repeats(same)
         checks += self._duplicates(copies, causes)
         at = order if len(order) <= SAMPLE_ROWS else _least(order, same[order], copies, self.settings.seed)
-        rows = Rows({c: v[at] for c, v in found.values.items()}, scores[at])
+        rows = Rows(found.values, scores, whole.cells).take(at)
         return self._settled(rows, whole.counts, int(np.bitwise_xor.reduce(same) % 2**63), causes, checks)
 
     def _settled(self, rows: Rows, counts: Any, digest: int, causes: list[Cause], checks: list[Check]) -> Assessment:
@@ -294,7 +294,8 @@ class Monitor:
 
         found = canonical(part, self._kinds)
         scores = self._checked(scores, len(part))
-        columns = {c: pa.array(v, from_pandas=True) for c, v in found.values.items()}
+        types = {"text": pa.string(), "number": pa.float64(), "datetime": pa.timestamp("ns")}
+        columns = {c: pa.array(v, types[self._kinds[c]], from_pandas=True) for c, v in found.values.items()}
         rows = pa.table({c: v.dictionary_encode() if v.type == pa.string() else v for c, v in columns.items()})
         profile = Profile.empty(self.reference.bins, self.settings.seed)
         profile.add(rows.to_batches()[0] if len(part) else _no_batch(rows), scores, self._keys(found, ids))

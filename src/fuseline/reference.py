@@ -41,10 +41,17 @@ class Rows:
     Attributes:
         values: canonical values by column, each of shape (rows,).
         scores: shape (rows,) or (rows, classes).
+        cells: their cells by column, where they are known already.
     """
 
     values: Mapping[str, np.ndarray]
     scores: np.ndarray
+    cells: Mapping[str, np.ndarray] | None = None
+
+    def take(self, at: np.ndarray) -> Rows:
+        """Some of the rows, in this order."""
+        values = {c: v[at] for c, v in self.values.items()}
+        return Rows(values, self.scores[at], None if self.cells is None else {c: v[at] for c, v in self.cells.items()})
 
 
 class Reference:
@@ -89,7 +96,7 @@ class Reference:
         Args:
             counts: rows by cell of all rows, where `rows` are only a sample.
         """
-        cells = {c: a.place(rows.values[c]) for c, a in self.columns.items()}
+        cells = rows.cells or {c: a.place(rows.values[c]) for c, a in self.columns.items()}
         if counts is None:
             counts = {c: self.columns[c].counts(place) for c, place in cells.items()}
             counts |= {k: self.score_axes[k].counts(p) for k, p in self._score_cells(rows.scores).items()}

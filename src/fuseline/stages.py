@@ -68,9 +68,10 @@ def judge(
     """
     if not len(rows.scores):
         return Judgement(0.0, [], [])
-    own = reference.see(rows, counts).counts
-    together, pooled = _with_small_ones_before(rows, own, past)
-    seen = reference.see(together, pooled)
+    seen = reference.see(rows, counts)
+    own, together = seen.counts, _with_small_ones_before(rows, past)
+    if together is not rows:
+        seen = reference.see(together)
     change = reference.detector.detect(seen)
     if not change.fired:
         steady = [p.counts for p in past if not p.changed][-HISTORY:]
@@ -91,7 +92,7 @@ def judge(
     causes = decide.causes(change, estimate, stakes, said, alone)
     if stakes.on_drift == "halt" and _lasts(past) and all(c.level == "warn" for c in causes):
         causes = [decide.lasting(change, stakes), *causes]
-    if seen.rows > len(rows.scores) and counts is None:
+    if together is not rows:
         note = f" ({len(rows.scores)} rows, judged together with the {seen.rows - len(rows.scores)} rows before)"
         causes = [_noted(c, note) for c in causes]
     return Judgement(estimate.total, causes, list(change.checks), decide.explanations(estimate), own, True)
@@ -106,17 +107,14 @@ def _noted(cause: Cause, note: str) -> Cause:
     return replace(cause, sentence=cause.sentence + note)
 
 
-def _with_small_ones_before(
-    rows: Rows, counts: Mapping[str, np.ndarray], past: Sequence[Past]
-) -> tuple[Rows, Mapping[str, np.ndarray]]:
+def _with_small_ones_before(rows: Rows, past: Sequence[Past]) -> Rows:
     """A small batch with as many of the small ones before it as make up 200 rows; a larger one as it is."""
-    parts, sums = [rows], dict(counts)
+    parts = [rows]
     for earlier in reversed(past):
         if earlier.rows is None or sum(len(p.scores) for p in parts) >= SMALL:
             break
         parts.append(earlier.rows)
-        sums = {k: v + earlier.counts[k] for k, v in sums.items()}
     if len(parts) == 1:
-        return rows, counts
+        return rows
     values = {c: np.concatenate([p.values[c] for p in parts]) for c in rows.values}
-    return Rows(values, np.concatenate([p.scores for p in parts])), sums
+    return Rows(values, np.concatenate([p.scores for p in parts]))
