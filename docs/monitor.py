@@ -165,7 +165,7 @@ cents["price_eur"] *= 100
 halted = tell("prices in cents", monitor.assess(features(cents)))
 assert halted.verdict == "halt" and "multiplied by 100" in halted.sentence
 world = halted.worlds[0]
-print(f"of {len(halted.worlds)} worlds, the most believed: {world.sentence}, AUC {world.harm:.2f} lost")
+print(f"the most believed of its worlds: {world.sentence}, AUC {world.harm:.2f} lost")
 assert world.columns == ("price_eur",) and world.belief > 0.3 and world.distance < 2.0 * world.chance
 
 # → prices in cents: halt. price_eur looks multiplied by 100 (median 9,737 v. 94.4): AUC would fall from
@@ -204,7 +204,7 @@ assert empty.verdict == "inconclusive"
 # %% [markdown]
 # ## A slow leak
 #
-# From day 9 on, 2 % of the prices get lost on the way. On no single day is that more than chance. The monitor remembers
+# From day 9 on, 2.5 % of the prices get lost on the way. On no single day is that more than chance. The monitor remembers
 # the last batches that it let pass, and looks at them together. Batches of under 200 rows are judged together, too.
 
 # %%
@@ -212,7 +212,7 @@ first_noticed = 0
 for day in range(1, 17):
     batch = bookings(1_000, seed=100 + day)
     if day >= 9:
-        batch.loc[np.random.default_rng(day).random(1_000) < 0.02, "price_eur"] = np.nan
+        batch.loc[np.random.default_rng(day).random(1_000) < 0.025, "price_eur"] = np.nan
     found = monitor.assess(features(batch))
     if found.causes and not first_noticed:
         first_noticed = day

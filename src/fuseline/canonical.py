@@ -27,12 +27,14 @@ class Canonical:
         broken: values that were no number (or date) where one was expected, by column.
         infinite: infinite values, by column; they became null.
         missing: columns that the frame does not have; all their values are null.
+        twice: columns that it has more than once; all their values are null, too.
     """
 
     values: Mapping[str, np.ndarray]
     broken: Mapping[str, int] = field(default_factory=dict)
     infinite: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -51,8 +53,10 @@ def canonical(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> Canonical:
     broken: dict[str, int] = {}
     infinite: dict[str, int] = {}
     missing = tuple(c for c in kinds if c not in frame.columns)
+    repeated = set(frame.columns[frame.columns.duplicated()])
+    twice = tuple(c for c in kinds if c in repeated)
     for name, kind in kinds.items():
-        if name in missing:
+        if name in missing or name in twice:
             values[name] = _nothing(kind, len(frame))
             continue
         column = frame[name]
@@ -66,7 +70,7 @@ def canonical(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> Canonical:
         values[name] = found
         if lost:
             broken[name] = lost
-    return Canonical(values, broken, infinite, missing)
+    return Canonical(values, broken, infinite, missing, twice)
 
 
 def _nothing(kind: Kind, rows: int) -> np.ndarray:

@@ -145,6 +145,16 @@ def ratio_bar(observed: float | None, bound: float | None, fired: bool) -> str:
     )
 
 
+def share_bar(share: float, title: str) -> str:
+    """A small bar of a share, 0 to 1."""
+    width = max(0.0, min(share, 1.0)) * 100
+    return (
+        f'<svg class="ratio share" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
+        f'<rect class="track" width="100%" height="6" y="5" rx="3"/>'
+        f'<rect class="fill" width="{width:.3g}%" height="6" y="5" rx="3"/></svg>'
+    )
+
+
 def _figure(
     name: str,
     scale: Scale,

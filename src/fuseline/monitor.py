@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,15 +196,27 @@ class Monitor:
         """
         if isinstance(batch, Profile):
             return self._profiled(batch)
+        batch = _by_text(batch)
         found = canonical(batch, self._kinds)
         causes, checks = self._exact(found, len(batch))
-        if not len(batch) or found.missing:
+        if not len(batch) or found.missing or found.twice:
             return verdict(causes, checks, None)
         try:
             made = self._asked(batch) if scores is None else self._checked(scores, len(batch))
         except (ModelFault, DataError) as error:
             return verdict([*causes, Cause("model", str(error), fault="model", level="inconclusive")], checks, None)
         return self._judged(found, made, causes, checks)
+
+    def forget(self) -> None:
+        """Forget earlier batches and their labels."""
+        self._past, self._labelled = [], []
+
+    def expecting(self, rows: int | None) -> Monitor:
+        """The same monitor with another `expected_rows`; what one remembers the other does not."""
+        other = copy(self)
+        other.settings = replace(self.settings, expected_rows=rows)
+        other._past, other._labelled = list(self._past), list(self._labelled)
+        return other
 
     def _judged(self, found: Canonical, scores: np.ndarray, causes: list[Cause], checks: list[Check]) -> Assessment:
         whole = self.reference.see(Rows(found.values, scores))
@@ -227,7 +240,9 @@ class Monitor:
     def _exact(self, found: Canonical, rows: int) -> tuple[list[Cause], list[Check]]:
         """What needs no statistics: missing columns, values of another type, the number of rows."""
         causes = [
-            Cause("contract", f"column {c} is missing: no row can be scored as in training", c) for c in found.missing
+            Cause("contract", f"column {c} is {what}: no row can be scored as in training", c)
+            for what, columns in (("missing", found.missing), ("there more than once", found.twice))
+            for c in columns
         ]
         checks = []
         if not rows:
@@ -292,7 +307,7 @@ class Monitor:
         """
         import pyarrow as pa
 
-        found = canonical(part, self._kinds)
+        found = canonical(_by_text(part), self._kinds)
         scores = self._checked(scores, len(part))
         types = {"text": pa.string(), "number": pa.float64(), "datetime": pa.timestamp("ns")}
         columns = {c: pa.array(v, types[self._kinds[c]], from_pandas=True) for c, v in found.values.items()}
@@ -479,8 +494,17 @@ def _labelled(reference: pd.DataFrame, target: str | np.ndarray | Sequence[Any])
     known = _has_label(truth)
     if not known.any():
         raise DataError("no row of the reference has a label")
-    frame = frame.rename(columns=str).loc[known].reset_index(drop=True)
+    frame = _by_text(frame).loc[known].reset_index(drop=True)
+    if not frame.columns.is_unique:
+        twice = ", ".join(frame.columns[frame.columns.duplicated()])
+        raise DataError(f"the reference has {twice} more than once: expected other names. Rename or remove one of each")
     return frame, truth[known]
+
+
+def _by_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with text as names of its columns; its data is not copied if it has."""
+    names = [str(c) for c in frame.columns]
+    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 
 def _has_label(truth: np.ndarray) -> np.ndarray:
@@ -495,7 +519,10 @@ def _form(task: str, truth: np.ndarray) -> tuple[Task, tuple[str, ...]]:
         return "regression", ()
     if task != "classification":
         raise DataError(f"task is {task!r}; expected 'classification' or 'regression'")
-    classes = tuple(str(c) for c in np.unique(truth))
+    try:
+        classes = tuple(str(c) for c in np.unique(truth))
+    except TypeError as error:
+        raise DataError(f"the labels cannot be put in order: {error}. Give all of them the same type") from error
     if len(classes) < 2:
         raise DataError(f"the target has one class only ({', '.join(classes)}): expected two or more")
     return ("binary" if len(classes) == 2 else "multiclass"), classes

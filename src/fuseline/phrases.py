@@ -73,6 +73,7 @@ def _levels(before: pd.Series, after: pd.Series) -> str:
     return f"moved ({str(most)!r} is {_percent(now.get(most, 0.0))} of rows v. {_percent(was.get(most, 0.0))})"
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums and differences of huge values
 def _numbers(before: pd.Series, after: pd.Series) -> str:
     middle, was = after.median(), before.median()
     figures = f"median {_figure(middle)} v. {_figure(was)}"

@@ -21,6 +21,7 @@ from fuseline import charts, comparison, narrative, opinion
 from fuseline import records as r
 from fuseline.batches import Batches
 from fuseline.breaker import HALTS
+from fuseline.decide import STRANGE
 from fuseline.errors import NotFound
 from fuseline.ledger import Ledger
 from fuseline.narrative import mentioned
@@ -35,6 +36,7 @@ SHOWN = 60  # outcomes on the timeline, in the charts and in the table
 MARGIN = 200  # entries before the last ones that are looked at again, in case two writers overtook each other
 WRITTEN = re.compile(rb'<meta name="fuseline" content="(\d+) ([0-9a-f]+)">')
 Metrics = Mapping[str, Mapping[str, float]]  # version -> metric -> value on held-out rows
+AS_CHANCE = 1.2  # times the chance distance: up to here a world is as near as chance
 METRIC_OF = {"binary": "auc", "multiclass": "auc_ovr", "regression": "rmse"}
 
 
@@ -58,6 +60,16 @@ class ProjectFacts:
     def bound(self) -> float:
         """The estimated harm that halts."""
         return HALTS * self.tolerance
+
+
+@dataclass(frozen=True)
+class Told:
+    """A world as the page tells it: what happened, how far it is believed (0 to 1), how well it fits, what it costs."""
+
+    sentence: str
+    belief: float
+    fit: str
+    cost: str
 
 
 @dataclass(frozen=True)
@@ -232,7 +244,7 @@ def _reading(
 ) -> charts.Reading:
     """What the labels said of a published batch, against its version's metric on held-out rows."""
     version = o.event.version or ""
-    name = next((m for m in narrative.METRICS if m in trained.get(version, {})), None)
+    name = _metric(trained.get(version, {}))
     reference = trained[version][name] if name else None
     limit = None
     if facts and reference is not None:
@@ -275,6 +287,8 @@ def _batch_page(
         labels=labels[-1] if labels else None,
         trained=trained.get(event.version or "", {}),
         settled=settled,
+        worlds=worlds(event.assessment, facts.metric if facts else _metric(trained.get(event.version or "", {}))),
+        strange=all(w.distance > STRANGE * w.chance for w in event.assessment.worlds),
         history=told,
         second=second,
         compared=compared,
@@ -282,6 +296,52 @@ def _batch_page(
         if second and not second.opinion.error
         else "",
     )
+
+
+def worlds(assessment: r.Assessment, metric: str | None) -> list[Told]:
+    """What may have happened, the most believed first; worlds that read alike are one."""
+    alike: dict[str, list[r.Explanation]] = {}
+    for world in assessment.worlds:
+        alike.setdefault(world.sentence, []).append(world)
+    found = []
+    for sentence, some in alike.items():
+        belief = sum(w.belief for w in some)
+        harm = sum(w.belief * w.harm for w in some) / (belief or 1.0)
+        nearest = min(some, key=lambda w: w.distance)
+        found.append(Told(sentence, belief, fit_said(nearest.distance, nearest.chance), cost_said(harm, metric)))
+    return sorted(found, key=lambda w: -w.belief)
+
+
+def fit_said(distance: float, chance: float) -> str:
+    """How far a world is from the batch, in words.
+
+    >>> fit_said(28.0, 40.0), fit_said(62.7, 40.0), fit_said(980.0, 40.0)
+    ('as near as chance', '1.6 times further than chance', '24 times further than chance')
+    """
+    if chance <= 0.0:
+        return "—"
+    times = distance / chance
+    return (
+        "as near as chance" if times <= AS_CHANCE else f"{times:.{0 if times >= 10 else 1}f} times further than chance"
+    )
+
+
+def cost_said(harm: float, metric: str | None) -> str:
+    """What a loss means, in words; little is nothing.
+
+    >>> cost_said(0.1834, "auc"), cost_said(-0.01, "auc"), cost_said(0.0002, "auc"), cost_said(0.12, "rmse")
+    ('AUC 0.183 lost', 'AUC 0.010 gained', 'nothing lost', 'RMSE 12.0 % higher')
+    """
+    if abs(harm) < 0.0005:
+        return "nothing lost"
+    if metric == "rmse":
+        return f"RMSE {abs(harm):.1%} {'higher' if harm > 0 else 'lower'}".replace("%", " %")
+    return f"{'AUC' if metric else 'metric'} {abs(harm):.3f} {'lost' if harm > 0 else 'gained'}"
+
+
+def _metric(trained: Mapping[str, float]) -> str | None:
+    """The metric of a version, by its figures on held-out rows."""
+    return next((m for m in narrative.METRICS if m in trained), None)
 
 
 def _settled(told: Sequence[r.Entry]) -> r.Entry:
@@ -317,5 +377,6 @@ def _environment() -> Environment:
     for said in ("number", "metric", "moment", "day", "sentence", "count", "duration", "metrics_said", "hours_between"):
         environment.filters[said] = getattr(narrative, said)
     environment.globals["METRICS"] = narrative.METRICS
+    environment.globals["share_bar"] = lambda share, title: Markup(charts.share_bar(share, title))
     environment.globals["ratio_bar"] = lambda check: Markup(charts.ratio_bar(check.observed, check.bound, check.fired))
     return environment
