@@ -1,6 +1,6 @@
 """What the breaker halts and what it lets through, beside the rules that people use: JSON, a table and a picture.
 
-    python benchmarks/breaker/run.py [--sets bank,shop] [--suites clean,faults,shifts,multiple,leaks,streams] [--out build]
+    python benchmarks/breaker/run.py [--sets bank,shop] [--suites clean,faults] [--clean 100] [--out build]
 
 A scenario's true loss is measured on all rows of the pool (`scenarios.true_loss`): over 0.02 it is harmful, up to 0.005
 harmless; what lies between counts for nothing. Settings were tuned on some of the sets; the others are reported apart.

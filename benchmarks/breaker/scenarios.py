@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -218,7 +219,7 @@ def faults(case: Case, important: int = 4, others: int = 2) -> Iterator[Scenario
     for names in (tuple(columns[:3]), tuple(columns[1:4]), tuple(columns[-2:])):
         yield Scenario("fault", "wrong join", names, _dealt(names))
     numbers = [c for c in columns if frame[c].dtype != object]
-    for a, b in zip(numbers, numbers[1:], strict=False):
+    for a, b in pairwise(numbers):
         yield Scenario("fault", "swapped", (a, b), _swap(a, b))
 
 
@@ -289,7 +290,7 @@ def shifts(case: Case, important: int = 4, others: int = 2) -> Iterator[Scenario
         if frame[column].dtype != object:
             for strength in (-1.5, 1.5):
                 yield Scenario("shift", f"middle {strength:+}", (column,), weigh=_middle(column, strength))
-    for a, b in zip(columns, columns[1:], strict=False):
+    for a, b in pairwise(columns):
         for strength in (0.7, -1.2):
             yield Scenario("shift", f"tilt {strength:+}", (a, b), weigh=_both(_tilt(a, strength), _tilt(b, -strength)))
     for strength in (-1.5, -0.7, 0.7, 1.5):

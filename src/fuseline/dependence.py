@@ -113,12 +113,11 @@ def learn(columns: Sequence[str], cells: Mapping[str, np.ndarray], sizes: Mappin
     owner = np.repeat(np.arange(len(columns)), [t.shape[1] for t in tables])
     fitted, scores = _scores(tables, first), _scores(tables, second)
     predict = _predictors(fitted, owner)
-    products, before = (_by_owner(s * (s @ predict), owner, len(columns)) for s in (scores, fitted))
-    mean, every = products.mean(axis=0), np.concatenate([products, before])  # a rare row may lie in one half only
-    sd = np.sqrt(every.var(axis=0) + 1.0 / len(every))  # one row may come that is off by 1, where none ever was
+    products = _by_owner(scores * (scores @ predict), owner, len(columns))
+    mean, sd = products.mean(axis=0), products.std(axis=0) + 1e-9
     together = scores.T @ scores / len(scores)
     spread = np.sqrt(np.maximum(np.square(scores).T @ np.square(scores) / len(scores) - np.square(together), 0.0))
-    skew = np.clip((((every - every.mean(axis=0)) / sd) ** 3).mean(axis=0), -30.0, 30.0)
+    skew = np.clip((((products - mean) / sd) ** 3).mean(axis=0), -30.0, 30.0)
     return Dependence(columns, tables, owner, predict, mean, sd, skew, together, spread, len(scores))
 
 

@@ -151,8 +151,8 @@ def test_rare_rows_that_miss_several_columns_do_not_fire(share: float) -> None:
 
 
 def test_one_row_that_differs_in_constant_columns_does_not_fire() -> None:
-    same = {k: np.zeros(1000, dtype=np.int64) for k in "ab"} | {"c": np.random.default_rng(0).integers(0, 16, 1000)}
-    found = learned(same, {"a": 4, "b": 4, "c": 19})
+    same = {k: np.zeros(1000, dtype=np.int64) for k in "ab"}
+    found = learned(same, {"a": 4, "b": 4})
     one = same | {"a": np.eye(1000, dtype=np.int64)[0]}
     assert (np.abs(found.change(one)) <= found.bounds(1000, 1e-3)).all()
 
