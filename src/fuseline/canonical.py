@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["number", "text", "datetime"]
+NUMBERS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")  # what columns of objects may hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ def kind_of(column: pd.Series) -> Kind:
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return "datetime"
     numeric = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
+    if column.dtype == object:
+        numeric = pd.api.types.infer_dtype(column, skipna=True) in NUMBERS
     return "number" if numeric or pd.api.types.is_timedelta64_dtype(column.dtype) else "text"
 
 
@@ -88,15 +91,18 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, int]:
         return column.to_numpy(), 0
     if pd.api.types.is_timedelta64_dtype(column.dtype):
         return column.dt.total_seconds().to_numpy(dtype=np.float64), 0
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return np.full(len(column), np.nan), len(column)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or column.dtype.kind == "c":
+        return np.full(len(column), np.nan), int(column.notna().sum())
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan), 0
     values = column.astype(object)
     try:
-        found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        found = np.asarray(pd.to_numeric(values, errors="coerce"))
     except OverflowError:  # a whole number beyond what a float holds
-        found = np.array([_number(v) for v in values])
+        found = values.to_numpy()
+    if found.dtype.kind not in "biuf":  # or a complex one
+        found = np.array([_number(v) for v in values], dtype=np.float64)
+    found = found.astype(np.float64)
     return found, int((np.isnan(found) & column.notna().to_numpy()).sum())
 
 
@@ -118,7 +124,8 @@ def _times(column: pd.Series) -> tuple[np.ndarray, int]:
         known = column.map(lambda v: not isinstance(v, int))
         times, lost = _times(column.where(known))
         return times, lost + int((~known).sum())
-    values = found.to_numpy(dtype="datetime64[ns]")
+    within = found.between(pd.Timestamp.min, pd.Timestamp.max)  # seconds reach further, and would turn round
+    values = found.where(within).to_numpy(dtype="datetime64[ns]")
     return values, int((np.isnat(values) & column.notna().to_numpy()).sum())
 
 
@@ -156,6 +163,10 @@ def as_given(values: np.ndarray, dtype: object) -> object:
     if isinstance(dtype, pd.CategoricalDtype):
         names = {str(c): c for c in dtype.categories}
         return pd.Categorical([names.get(v) if v is not None else None for v in values], dtype=dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(dtype.tz)
+    if isinstance(dtype, np.dtype) and dtype.kind == "m":
+        return pd.to_timedelta(values, unit="s", errors="coerce")
     if values.dtype.kind != "f" or not isinstance(dtype, np.dtype | pd.api.extensions.ExtensionDtype):
         return values
     whole = not np.isnan(values).any() and bool(np.all(values == np.floor(values)))
@@ -175,7 +186,9 @@ def identities(values: Mapping[str, np.ndarray], cells: Mapping[str, np.ndarray]
             if column.dtype == object:
                 bits = cells[name].astype(np.uint64)
             else:
-                bits = (column + 0.0 if column.dtype.kind == "f" else column).view(np.uint64)  # -0.0 is 0.0
+                if column.dtype.kind == "f":  # -0.0 is 0.0, and null is null
+                    column = np.where(np.isnan(column), np.nan, column + 0.0)
+                bits = column.view(np.uint64)
             found = (found ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
             found ^= found >> np.uint64(29)
     return found

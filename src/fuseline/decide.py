@@ -20,7 +20,7 @@ from fuseline.records import Assessment, Cause, Check, Explanation, Level, Verdi
 MANY = 4  # columns: fewer that change at once are looked at one by one
 GROSS = 0.25  # share of rows that are null, never seen or out of range beyond their bound: no population does that
 SUPPORT = ("nulls", "unseen", "out of range")
-STRANGE = 6.0  # times the chance distance: a batch that even the likeliest world is further from is not understood
+STRANGE = 8.0  # times the chance distance: a batch that even the likeliest world is further from is not understood
 TOLD = 5  # worlds that are told
 BELIEVED = 0.01  # belief under which a world is not told
 
@@ -95,12 +95,14 @@ def causes(
         describe: what happened to a column, in words.
         alone: what each column of a world costs by itself.
     """
-    if natural(change, estimate, stakes):
-        return [_drift(change, estimate, stakes)]
     halts = estimate.risk > stakes.bound
+    if natural(change, estimate, stakes) and not (halts and gross(change)):
+        return [_drift(change, estimate, stakes)]
     lead = _lead(estimate, stakes.bound if halts else None)
     found = _halting(lead, change, estimate, stakes, describe, alone) if halts else []
     told = {c.column for c in found}
+    if lead is not None and len(lead.world.faults) == 1 and halts:  # one fault of several columns is told once
+        told |= set(lead.world.columns)
     found += [
         _harmless(column, estimate, stakes, describe(column), halts) for column in change.columns if column not in told
     ]
@@ -110,15 +112,18 @@ def causes(
 
 
 def natural(change: Change, estimate: Estimate, stakes: Stakes) -> bool:
-    """Whether it looks as a population does that drifts.
+    """Whether it looks as a population does that drifts: most columns changed, and no world is near.
 
-    Most columns changed, none of them beyond all measure, and no world is near, though a simulated mix of rows or a
-    fault would have been.
+    A simulated mix of rows, or a fault, would have been.
     """
-    gross = any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in change.checks)
     many = len(change.columns) >= MANY and 2 * len(change.columns) > stakes.columns
     nearest = min((r.world.distance / r.world.chance for r in estimate.readings), default=0.0)
-    return many and not gross and nearest > STRANGE
+    return many and nearest > STRANGE
+
+
+def gross(change: Change) -> bool:
+    """Whether a column changed beyond all measure, as no population does."""
+    return any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in change.checks)
 
 
 def _lead(estimate: Estimate, bound: float | None) -> Reading | None:
@@ -147,7 +152,7 @@ def _halting(
         describe(f.columns[0]) if isinstance(f, Rescaled | Moved) else f.sentence() for f in lead.world.faults
     )
     columns = lead.world.columns
-    if len(columns) == 1 or not set(columns) <= set(change.columns):
+    if len(lead.world.faults) == 1 or not set(columns) <= set(change.columns):
         return [replace(whole, sentence=f"{said}: {stakes.cost(total)}", column=columns[0])]
     costs = alone(lead)
     found = [

@@ -69,13 +69,17 @@ class Dependence:
         found: np.ndarray = (products.mean(axis=0) - self.mean) / error
         return found
 
-    def bounds(self, rows: int, probability: float) -> np.ndarray:
+    def bounds(self, rows: int, probability: float, shares: np.ndarray | None = None) -> np.ndarray:
         """What |z| of a clean batch exceeds with this probability, over all columns; shape (columns,).
 
         The normal quantile with Cornish and Fisher's correction for the skewness s of a mean of n rows (1938):
         z + (z² - 1)·s/(6·√n).
+
+        Args:
+            shares: of each column in the probability, adding up to 1; equal by default.
         """
-        z = NormalDist().inv_cdf(1.0 - probability / (2.0 * len(self.columns)))
+        shares = np.full(len(self.columns), 1.0 / len(self.columns)) if shares is None else shares
+        z = np.array([NormalDist().inv_cdf(1.0 - probability * s / 2.0) for s in shares])
         few = 1.0 / (1.0 / rows + 1.0 / self.rows)
         found: np.ndarray = z + (z * z - 1.0) * np.abs(self.skew) / (6.0 * sqrt(few))
         return found
@@ -113,11 +117,12 @@ def learn(columns: Sequence[str], cells: Mapping[str, np.ndarray], sizes: Mappin
     owner = np.repeat(np.arange(len(columns)), [t.shape[1] for t in tables])
     fitted, scores = _scores(tables, first), _scores(tables, second)
     predict = _predictors(fitted, owner)
-    products = _by_owner(scores * (scores @ predict), owner, len(columns))
-    mean, sd = products.mean(axis=0), products.std(axis=0) + 1e-9
+    products, before = (_by_owner(s * (s @ predict), owner, len(columns)) for s in (scores, fitted))
+    mean, every = products.mean(axis=0), np.concatenate([products, before])  # a rare row may lie in one half only
+    sd = np.sqrt(every.var(axis=0) + 1.0 / len(every))  # one row may come that is off by 1, where none ever was
     together = scores.T @ scores / len(scores)
     spread = np.sqrt(np.maximum(np.square(scores).T @ np.square(scores) / len(scores) - np.square(together), 0.0))
-    skew = np.clip((((products - mean) / sd) ** 3).mean(axis=0), -30.0, 30.0)
+    skew = np.clip((((every - every.mean(axis=0)) / sd) ** 3).mean(axis=0), -30.0, 30.0)
     return Dependence(columns, tables, owner, predict, mean, sd, skew, together, spread, len(scores))
 
 

@@ -17,7 +17,7 @@ from fuseline.cells import Axis
 from fuseline.drift import Thresholds, ks, null_bound, triangular
 from fuseline.records import Check
 
-DISTANCES, COUNTS, TOGETHER = 0.5, 0.25, 0.25  # of the budget
+DISTANCES, COUNTS, TOGETHER = 0.5, 0.15, 0.35  # of the budget
 SCORES = 0.4  # of the budget of the distances; the rest is for the columns
 LOOSENED = -2.5  # standard errors
 MOST = 24  # columns whose dependence is watched
@@ -47,7 +47,7 @@ class Change:
         columns: those of which a check fired, the most changed first; if anything did, also those whose distance a
             clean batch reaches once in a thousand times.
         scores: whether the scores are spread differently.
-        broken: columns that go together with the others less, or more, than they did, the most changed first.
+        broken: columns that go together with the others less than they did, the most changed first.
         loosened: columns that seem to go together with the others less, by 2.5 standard errors: enough to look whether
             they were dealt to other rows or turned round.
         evidence: how much each column has changed: its distance as a multiple of its threshold.
@@ -103,6 +103,8 @@ class Detector:
             {c: columns[c].reference for c in ranked},
             {c: columns[c].size for c in ranked},
         )
+        watched = self.dependence.columns if self.dependence else ()
+        self._watched = np.array(list(by_importance(watched, importance).values()))
 
     def detect(self, seen: Seen) -> Change:
         """What of a batch differs. A batch without rows differs in nothing."""
@@ -163,9 +165,10 @@ class Detector:
             return [], ()
         found = self.dependence.change(seen.cells)
         rows = len(next(iter(seen.cells.values())))
-        bounds = self.dependence.bounds(rows, self.budget * TOGETHER)
+        # one side only, so twice the probability: what is dealt to other rows goes together less
+        bounds = self.dependence.bounds(rows, 2.0 * self.budget * TOGETHER, self._watched)
         checks = [
-            Check("together with others", abs(float(z)), float(bound), column)
+            Check("apart from others", -float(z), float(bound), column)
             for column, z, bound in zip(self.dependence.columns, found, bounds, strict=True)
         ]
         return checks, tuple(c for c, z in zip(self.dependence.columns, found, strict=True) if z < LOOSENED)

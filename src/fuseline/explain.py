@@ -16,7 +16,7 @@ from fuseline.selection import effective, rake
 from fuseline.situation import Situation
 from fuseline.worlds import FAULTS, SELECTIONS, Fault, Selection
 
-SHARP = 6  # the power of the distance by which a world is believed
+SHARP = 8  # the power of the distance by which a world is believed
 RIDGE = 0.01  # added to the variances of the standardised features
 SIXTHS = np.arange(1, 6) / 6
 SCORED = 4  # fault worlds that are scored

@@ -146,7 +146,7 @@ def lost(task: Task, before: float, after: float | None) -> float:
 
 
 def estimate(worlds: Sequence[World], losses: Sequence[float], most: float) -> Estimate:
-    """The mean loss over the worlds: Σ π T⁻⁶ h / Σ π T⁻⁶, and 0.0 if that is negative.
+    """The mean loss over the worlds: Σ π T⁻⁸ h / Σ π T⁻⁸, and 0.0 if that is negative.
 
     π is a world's prior, T its distance from the batch, h what it costs. Worlds that are believed less than a tenth as
     far as the first are left out.

@@ -23,8 +23,8 @@ from fuseline.bins import Bins
 from fuseline.canonical import Canonical, Kind, as_given, canonical, identities, kind_of, repeats
 from fuseline.contract import learn
 from fuseline.decide import Stakes, verdict
-from fuseline.errors import ArtifactError, DataError, ModelFault
-from fuseline.profile import Profile, learn_bins
+from fuseline.errors import ArtifactError, DataError, ModelFault, SettingsError
+from fuseline.profile import Profile, learn_bins, sampled
 from fuseline.records import Assessment, Cause, Check, Level, Measured, Task, Verdict
 from fuseline.reference import Reference, Rows
 from fuseline.stages import HISTORY, SMALL, Past, judge
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-SAMPLE_ROWS = 5_000  # rows of a batch that are looked at one by one
 BROKEN_MOST = 0.05  # share of values that are no number, or infinite, beyond which a batch is halted
 POOLED = 8  # labelled batches that are measured together
 LABELS_LEAST = 30  # rows
@@ -50,6 +49,16 @@ class Settings:
     drift_policy: Literal["warn", "halt"] = "warn"
     expected_rows: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed, expected in (
+            ("tolerance", self.tolerance is None or 0.0 < self.tolerance < float("inf"), "a number over 0"),
+            ("mean_batches_between_false_halts", self.mean_batches_between_false_halts >= 10, "10 or more"),
+            ("drift_policy", self.drift_policy in ("warn", "halt"), "'warn' or 'halt'"),
+            ("expected_rows", self.expected_rows is None or self.expected_rows > 0, "a number over 0"),
+        ):
+            if not allowed:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected {expected}")
 
     def tolerated(self, task: Task) -> float:
         """The loss that halts: of AUC, or the share of RMSE."""
@@ -141,7 +150,9 @@ class Monitor:
             seed: the same seed gives the same verdicts.
 
         Raises:
-            DataError: there is no such target, no feature, no labelled row, or not one finite score for each row.
+            DataError: there is no such target, no feature, no labelled row, or labels of several types or one class.
+            ModelFault: the model fails, or does not give one finite score for each row.
+            SettingsError: a setting is out of its range.
         """
         import pyarrow as pa
 
@@ -223,7 +234,7 @@ class Monitor:
         same = identities(found.values, whole.cells)
         order, copies = repeats(same)
         checks += self._duplicates(copies, causes)
-        at = order if len(order) <= SAMPLE_ROWS else _least(order, same[order], copies, self.settings.seed)
+        at = order[sampled(same[order] + copies.astype(np.uint64), self.settings.seed)]
         rows = Rows(found.values, scores, whole.cells).take(at)
         return self._settled(rows, whole.counts, int(np.bitwise_xor.reduce(same) % 2**63), causes, checks)
 
@@ -337,6 +348,7 @@ class Monitor:
             return verdict(causes, checks, None)
         sample = profile.sample()
         rows = Rows(canonical(sample.features.to_pandas(), self._kinds).values, sample.scores)
+        rows = rows.take(np.argsort(sample.rows.view(np.uint64)))  # the order of rows by what they hold
         counts = self.reference.fold(profile)
         digest = int(np.bitwise_xor.reduce(sample.rows.view(np.uint64)) % 2**63)
         return self._settled(rows, counts, digest, causes, checks)
@@ -579,21 +591,18 @@ def _named(dtype: Any) -> Any:
     import pandas as pd
 
     if isinstance(dtype, pd.CategoricalDtype):
-        return {"categories": [c.item() if isinstance(c, np.generic) else c for c in dtype.categories]}
+        levels = [c.item() if isinstance(c, np.generic) else c for c in dtype.categories]
+        if strange := [c for c in levels if not isinstance(c, str | int | float | bool)]:
+            raise DataError(
+                f"the category {strange[0]} cannot be saved: expected text or numbers. Make its column text first"
+            )
+        return {"categories": levels, "ordered": dtype.ordered}
     return str(dtype)
 
 
 def _dtype(name: Any) -> Any:
     import pandas as pd
 
-    return pd.CategoricalDtype(name["categories"]) if isinstance(name, dict) else pd.api.types.pandas_dtype(name)
-
-
-def _least(order: np.ndarray, identities: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:
-    """The numbers of 5,000 rows, chosen by what they hold and in an order that does not depend on how they came."""
-    with np.errstate(over="ignore"):
-        mixed = (identities + copies.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    chosen = np.sort(np.argpartition(mixed ^ (mixed >> np.uint64(31)), SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
-    return order[chosen]
+    if isinstance(name, dict):
+        return pd.CategoricalDtype(name["categories"], ordered=bool(name.get("ordered")))
+    return pd.api.types.pandas_dtype(name)

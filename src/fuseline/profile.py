@@ -269,6 +269,15 @@ class _Kept:
     scores: np.ndarray
 
 
+def sampled(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """Which rows a profile of this seed keeps in its sample, given the numbers of all; their places, ascending."""
+    import numpy as np
+
+    if len(numbers) <= SAMPLE_ROWS:
+        return np.arange(len(numbers))
+    return np.sort(np.argpartition(_mixed(numbers, seed), SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
+
+
 def merge(profiles: Iterable[Profile]) -> Profile:
     """All profiles together; their order does not matter, and they are not changed.
 

@@ -73,11 +73,11 @@ def rescale(
     before, after = nulls
     found = np.full_like(values, np.nan if values.dtype.kind == "f" else "NaT")
     luck = rng.random(len(values))
-    if not len(batch) or not len(reference):
+    if not len(batch):
         return found
     kept = ~null & (luck >= (after - before) / max(1.0 - before, 1e-9))
     low, high = (np.searchsorted(reference, values[kept], side) for side in ("left", "right"))
-    ranks = (low + rng.random(len(low)) * np.maximum(high - low, 1)) / len(reference)
+    ranks = (low + rng.random(len(low)) * np.maximum(high - low, 1)) / max(len(reference), 1)
     ranks = np.clip(1.0 - ranks if turned else ranks, 0.0, 1.0 - 1e-12)
     found[kept] = batch[(ranks * len(batch)).astype(np.int64)]
     filled = null & (luck < (before - after) / max(before, 1e-9))

@@ -110,10 +110,9 @@ class Situation:
         error = np.sqrt(both * (1.0 - both) * (1.0 / rows + 1.0 / len(axis.reference)))
         kept = np.maximum(0.0, 1.0 - np.square(NOISE * error / np.where(q != p, q - p, np.inf)))
         found: np.ndarray = p + (q - p) * kept
-        steady = kept == 0.0
-        rest = 1.0 - float(found[~steady].sum())
-        if steady.any() and p[steady].sum() > 0.0 and rest > 0.0:
-            found[steady] = p[steady] * rest / p[steady].sum()
+        doubtful = (1.0 - kept) * p
+        if doubtful.sum() > 0.0:  # what is sure stays, what may be chance makes up for it
+            found = np.maximum(found + (1.0 - found.sum()) * doubtful / doubtful.sum(), 0.0)
         found /= found.sum()
         return found
 

@@ -186,7 +186,9 @@ def chain(rows: int, seed: int) -> Cells:
     return {k: np.searchsorted(np.linspace(-2, 2, 15), v / v.std()) for k, v in zip("abcde", path, strict=True)}
 
 
-@pytest.mark.parametrize(("columns", "smaller"), [("ab", (0, 1)), ("c", (2,)), ("abc", (3, 4)), ("", ()), ("abcde", ())])
+@pytest.mark.parametrize(
+    ("columns", "smaller"), [("ab", (0, 1)), ("c", (2,)), ("abc", (3, 4)), ("", ()), ("abcde", ())]
+)
 def test_columns_that_were_joined_to_other_rows_together_are_found(columns: str, smaller: tuple[int, ...]) -> None:
     found = learned(chain(6000, 0), dict.fromkeys("abcde", 16))
     batch = chain(3000, 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +16,7 @@ from fuseline.models import Manifest, Window
 from fuseline.opinion import Column, Opinion
 from fuseline.opinion import encode as written
 from fuseline.projects import read_project
-from fuseline.report import ProjectFacts, Second, pages, refresh, write
+from fuseline.report import ProjectFacts, Second, cost_said, fit_said, pages, refresh, write
 from fuseline.settings import Settings
 from fuseline.state import State, fold
 from fuseline.storage import MemoryStore
@@ -475,6 +476,88 @@ def test_a_figure_below_its_bound_is_marked() -> None:
     assert "could not be estimated" in words(page)
 
 
+def page_of(assessment: r.Assessment, facts: ProjectFacts | None = FACTS) -> str:
+    s = story()
+    batch = s.stop("2026-03-12", "v0003", assessment, None)
+    page = s.pages(facts)[f"batches/{batch}.html"]
+    Page(page)
+    return page
+
+
+WORLDS = (
+    r.Explanation("price_eur is rescaled or shifted", ("price_eur",), 0.62, 28.0, 40.0, 0.1834),
+    r.Explanation("another mix of the same kind of rows (by price_eur)", (), 0.17, 62.7, 40.0, -0.01),
+    r.Explanation("another mix of the same kind of rows (by price_eur)", (), 0.17, 480.0, 40.0, 0.01),
+    r.Explanation("some values of price_eur are replaced", ("price_eur",), 0.004, 480.0, 40.0, 0.0001),
+)
+
+
+def test_what_may_have_happened_stands_with_its_belief_its_fit_and_its_cost() -> None:
+    page = page_of(replace(HALT, worlds=WORLDS))
+    part = section(page, "worlds")
+    said = words(part)
+    assert "price_eur is rescaled or shifted believed to 62 % 62 % as near as chance AUC 0.183 lost" in said
+    assert "some values of price_eur are replaced believed to under 1 %" in said
+    assert "12 times further than chance nothing lost" in said
+    assert 'class="fill" width="62%"' in part
+    assert page.index('id="h-why"') < page.index('id="h-worlds"') < page.index('id="h-checks"')
+
+
+def test_worlds_that_read_alike_are_one() -> None:
+    said = words(section(page_of(replace(HALT, worlds=WORLDS)), "worlds"))
+    assert said.count("another mix of the same kind of rows (by price_eur)") == 1
+    assert "believed to 34 % 34 % 1.6 times further than chance nothing lost" in said
+
+
+def test_a_batch_without_worlds_has_no_section_of_them(made: dict[str, str]) -> None:
+    assert not any('id="h-worlds"' in page for page in made.values())
+
+
+def test_a_batch_that_nothing_explains_says_so() -> None:
+    far = tuple(replace(w, distance=500.0) for w in WORLDS)
+    assert "No explanation that was tried comes near this batch" in page_of(replace(HALT, worlds=far))
+    assert "No explanation that was tried" not in page_of(replace(HALT, worlds=WORLDS))
+
+
+def test_the_cost_of_a_world_is_in_the_metric_of_the_version() -> None:
+    halt = replace(HALT, worlds=WORLDS)
+    assert "RMSE 18.3 % higher" in words(page_of(halt, ProjectFacts("cost", "rmse", 0.05, 24.0)))
+    assert "AUC 0.183 lost" in words(page_of(halt, None))
+    assert (cost_said(0.1834, None), cost_said(-0.02, "rmse")) == ("metric 0.183 lost", "RMSE 2.0 % lower")
+    assert fit_said(3.0, 0.0) == "—"
+
+
+def test_another_mix_of_rows_is_not_called_broken_data() -> None:
+    cause = r.Cause("mix", "country changed, as in another mix of the same kind of rows", None, 0.05, 0.0115, 0.05)
+    s = story()
+    batch = s.stop("2026-03-12", "v0003", r.Assessment("halt", 0.05, (cause,)), None)
+    made = s.pages()
+    page = words(made[f"batches/{batch}.html"])
+    assert "Nothing in the data looks broken: the model does worse on such rows" in page
+    assert "to be mended nothing in the data" in page
+    assert "--with" not in page
+    quarantine = words(section(made["index.html"], "quarantine"))
+    assert "Nothing in the data looks broken: the model does worse on such rows" in quarantine
+
+
+def test_a_slow_leak_says_how_many_standard_errors_it_is() -> None:
+    said = "the null share of price_eur creeps: 4.75% over the last 4 batches v. 3.31% before"
+    leak = r.Cause("leak", said, "price_eur", 5.1, 4.4377, level="warn")
+    page = words(page_of(r.Assessment("warn", 0.0, (leak,))))
+    assert "slow leak, over several batches" in page
+    assert "observed 5.1 against 4.44 standard errors" in page
+
+
+def test_many_columns_that_warn_are_one_card() -> None:
+    warns = tuple(replace(WARN.causes[0], sentence=f"column {i} moved", column=f"c{i}") for i in range(4))
+    page = page_of(replace(HALT, causes=(HALT.causes[0], *warns)))
+    why = section(page, "why")
+    assert why.count("<article") == 2
+    assert "4 columns changed, too; taken alone" in words(why) and "column 3 moved" in why
+    assert section(page_of(replace(WARN, causes=warns[:2])), "why").count("<article") == 2
+    assert "4 columns changed; taken alone" in words(section(page_of(replace(WARN, causes=warns)), "why"))
+
+
 def test_the_page_of_a_batch_shows_what_its_labels_said(told: Story, made: dict[str, str]) -> None:
     batch = next(e.event.batch for e in told.entries if isinstance(e.event, r.Published))
     said = words(section(made[f"batches/{batch}.html"], "labels"))
@@ -616,6 +699,7 @@ def test_text_from_data_is_escaped() -> None:
     cause = r.Cause("distance", f"{evil} moved", evil, 0.1, 0.01, 0.1)
     figures = {evil: 1.0}
     assessment = r.Assessment("halt", 0.1, (cause,), (r.Check(evil, 0.1, 0.01, evil),), figures)
+    assessment = replace(assessment, worlds=(r.Explanation(f"{evil} is rescaled", (evil,), 0.9, 1.0, 1.0, 0.1),))
     s.stop(evil.replace("/", ""), "v0001", assessment, r.Trip(None))
     s.publish("2026-02-11", "v0001", assessment, "fallback")
     opinion = Opinion((Column(evil, evil, 0.2, 0.1, False),), {f"{evil}2": evil}, 0.0, 5, 5, 0.1, evil)
