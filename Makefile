@@ -6,16 +6,17 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 PROJECT ?= bookings
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 export FUSELINE_STORE ?= store
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup reports demo train infer feedback report test check bench clean lock
+.PHONY: help setup reports demo train infer feedback report test check bench clean lock bench-breaker peers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROJECT=bookings chooses the project, FUSELINE_STORE=store the store"
 
 setup: $(READY) ## make .venv from the lock
@@ -63,6 +64,19 @@ bench: $(READY) ## measure scoring against a plain script; JSON and a table
 
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+bench-breaker: $(READY) ## measure what the breaker halts, beside other rules (`make peers` first for all of them)
+	$(if $(wildcard $(PEERS)/.ready),$(PEERS),$(VENV))/bin/python benchmarks/breaker/run.py $(BREAKER)
+
+peers: $(PEERS)/.ready ## an environment of its own with the libraries that the breaker is compared with (2 GB)
+
+$(PEERS)/.ready: requirements.lock requirements-reports.lock benchmarks/breaker/requirements-peers.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements.lock
+	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements-reports.lock
+	$(PEERS)/bin/pip install --quiet --no-deps -r benchmarks/breaker/requirements-peers.txt
+	$(PEERS)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lock: $(READY) ## resolve both locks again, with hashes and without addresses
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml

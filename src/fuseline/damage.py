@@ -211,9 +211,10 @@ class Joined:
         names = seen.together.columns
         found = dependence.block(seen.together.broken({c: seen.batch_cells[c] for c in names}))
         few, many = tuple(names[i] for i in found), tuple(c for i, c in enumerate(names) if i not in found)
-        if len(few) > 1:
+        steady = [side for side in (few, many) if not set(side) & set(seen.change.columns)]  # each spread as it was
+        if len(few) > 1 and few in steady:
             yield cls(few)
-        if few and len(many) <= 2 * len(few):  # the labels may have stayed with either side
+        if few and len(many) <= 2 * len(few) and many in steady:  # the labels may have stayed with either side
             yield cls(many, 0.3)
 
     def values(self, seen: Situation) -> dict[str, np.ndarray]:
@@ -222,8 +223,8 @@ class Joined:
         return {c: seen.batch[c][at] for c in self.columns}
 
     def prior(self, seen: Situation) -> float:
-        """The labels rather stayed with the larger side; hardly along with other changes."""
-        return self.side * (RARE if set(self.columns) & set(seen.change.columns) else 1.0)
+        """The labels rather stayed with the larger side."""
+        return self.side
 
     def sentence(self) -> str:
         """For people."""

@@ -101,6 +101,8 @@ def causes(
     lead = _lead(estimate, stakes.bound if halts else None)
     found = _halting(lead, change, estimate, stakes, describe, alone) if halts else []
     told = {c.column for c in found}
+    if halts and lead is not None and not lead.world.faults:  # a mix is told once
+        told |= set(change.columns)
     if lead is not None and len(lead.world.faults) == 1 and halts:  # one fault of several columns is told once
         told |= set(lead.world.columns)
     found += [

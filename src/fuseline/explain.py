@@ -88,7 +88,7 @@ def _faults(seen: Situation, like: Likeness, balance: np.ndarray, rescore: Resco
     found = []
     for draft, scores in zip(drafts, scored, strict=True):
         features = like.standard(like.features(draft.cells, like.score_cells(scores)))
-        distance = like.distance(features, draft.weights, len(seen.change.columns) or 1)
+        distance = like.distance(features, draft.weights, len({*seen.change.columns, *draft.values}))
         found.append(World(distance, like.size, draft.prior, draft.weights, None, draft.faults, scores, draft.values))
     return found
 
@@ -167,7 +167,7 @@ class _Search:
             cells |= {k: v for _, placed in made for k, v in placed.items() if k in cells}
             weights, quick = self.weights(set(values)), self.quick
             features = self.like.standard(self.like.features({k: v[quick] for k, v in cells.items()}, None))
-            distance = self.like.distance(features, weights[quick], len(seen.change.columns))
+            distance = self.like.distance(features, weights[quick], len({*seen.change.columns, *values}))
             extra = sum(not set(f.columns) & set(seen.violated) for f in faults) - (not seen.violated)
             prior = float(np.prod([f.prior(seen) for f in faults])) * ANOTHER ** max(extra, 0)
             rank = distance * max(prior, 1e-9) ** (-1.0 / SHARP)

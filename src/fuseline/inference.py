@@ -28,7 +28,7 @@ from fuseline.profile import merge, named_scores
 from fuseline.projects import Project
 from fuseline.records import Assessment, Cause, Entry, HalfOpened, Mode, Started
 from fuseline.scoring import Piece, Scorer, ShardScore
-from fuseline.stages import HISTORY, Past
+from fuseline.stages import HISTORY, SMALL, Past
 from fuseline.state import Batch, State
 from fuseline.storage import Store
 
@@ -309,8 +309,10 @@ class Inference:
         newest = sorted(same, key=lambda item: item[1].scored_at)[-(HISTORY - 1) :]
         found = []
         for key, batch in newest:
+            metrics, sample = (self.batches.staged_key(key, batch.attempt, file) for file in (METRICS, SAMPLE))
             try:
-                found.append(monitoring.past(self.store.get(self.batches.staged_key(key, batch.attempt, METRICS))))
+                rows = self.store.get(sample) if batch.rows < SMALL else None
+                found.append(monitoring.past(self.store.get(metrics), rows))
             except NotFound:
                 continue  # staged files may be cleared away; what is left is enough
         return found
@@ -327,7 +329,6 @@ class Inference:
     def _stage_sample(self, job: Job, scores: Sequence[ShardScore]) -> None:
         """Keep a uniform sample of the accepted rows with their scores, for people and for a second opinion."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         sample = merge([s.profile for s in scores]).sample()
         if not len(sample.rows):
@@ -335,9 +336,7 @@ class Inference:
         table = sample.features
         for name, values in named_scores(sample.scores).items():
             table = table.append_column(name, pa.array(values))
-        made = pa.BufferOutputStream()
-        pq.write_table(table, made)
-        self.store.put(self._staged(job, SAMPLE), made.getvalue().to_pybytes())
+        self.store.put(self._staged(job, SAMPLE), tables.to_bytes(table))
 
     def _staged(self, job: Job, file: str) -> str:
         return self.batches.staged_key(job.batch, self.attempt, file)

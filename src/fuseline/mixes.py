@@ -65,8 +65,9 @@ class Raked:
 
     def sentence(self) -> str:
         """For people."""
-        what = ", ".join(self.columns[:3]) + (" …" if len(self.columns) > 3 else "")
-        return f"another mix of the same kind of rows (by {what or 'score'})"
+        names = [*self.columns, "score"] if self.scores else self.columns
+        what = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+        return f"another mix of the same kind of rows (by {what})"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fuseline import tables
 from fuseline.decide import Stakes, verdict
@@ -126,14 +128,26 @@ class Monitoring:
         frame = tables.to_frame(sample.features, self.model.contract)
         return Rows({c: frame[c].to_numpy() for c in frame.columns}, sample.scores)
 
-    def past(self, metrics: bytes) -> Past:
-        """What is remembered of an earlier batch that this version scored, from its metrics.json."""
+    def past(self, metrics: bytes, sample: bytes | None = None) -> Past:
+        """What is remembered of an earlier batch that this version scored.
+
+        Args:
+            metrics: its metrics.json.
+            sample: its sample.parquet where it was small, so that it is judged together with the next ones.
+        """
         document = msgspec.json.decode(metrics)
         profile = document["profile"]
         counted = {**profile["columns"], **profile["scores"]}
         axes = {**self.reference.columns, **self.reference.score_axes}
         counts = {name: axis.fold(np.asarray(counted[name]["counts"])) for name, axis in axes.items()}
-        return Past(counts, changed=bool(document["assessment"].get("worlds")))
+        rows = None if sample is None else self._sampled(sample)
+        return Past(counts, changed=bool(document["assessment"].get("worlds")), rows=rows)
+
+    def _sampled(self, sample: bytes) -> Rows:
+        table = pq.read_table(pa.BufferReader(sample))
+        scores = np.column_stack([table.column(name).to_numpy() for name in self.reference.score_axes])
+        frame = tables.to_frame(table, self.model.contract)
+        return Rows({c: frame[c].to_numpy() for c in frame.columns}, scores if scores.shape[1] > 1 else scores[:, 0])
 
     # ── 5. business ──────────────────────────────────────────────────────────────────────────────
 

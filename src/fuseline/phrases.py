@@ -135,14 +135,14 @@ def _shift(before: np.ndarray, after: np.ndarray) -> float | None:
 
 
 def _percent(share: Any) -> str:
-    """A share as text; what is not nothing is not shown as nothing.
+    """A share as text; what is not nothing is not shown as nothing, nor what is not all as all.
 
-    >>> _percent(0.5), _percent(0.123), _percent(0.0004)
-    ('50 %', '12 %', 'under 0.1 %')
+    >>> _percent(0.5), _percent(0.123), _percent(0.0004), _percent(0.9996)
+    ('50 %', '12 %', 'under 0.1 %', 'over 99.9 %')
     """
-    percent = 100.0 * float(share)
-    if 0.0 < percent < 0.1:
-        return "under 0.1 %"
+    percent = round(100.0 * float(share), 9)  # shares that were added up miss 1 by a little
+    if 0.0 < percent < 0.1 or 99.9 < percent < 100.0:
+        return "under 0.1 %" if percent < 50.0 else "over 99.9 %"
     return f"{percent:.1f} %" if 0.0 < percent < 10.0 or 99.0 <= percent < 100.0 else f"{percent:.0f} %"
 
 

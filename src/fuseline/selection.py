@@ -123,8 +123,8 @@ def weighted_metric(
 
 
 def _rmse(errors: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray] | None:
-    unit = float(errors.max())  # squares of large errors would overflow
-    if not np.isfinite(unit):
+    unit = float(errors.max(initial=0.0))  # squares of large errors would overflow
+    if not np.isfinite(unit) or weights.sum() <= 0.0:
         return None
     squares, shares = np.square(errors / (unit or 1.0)), weights / weights.sum()
     value = float(np.sqrt(shares @ squares))

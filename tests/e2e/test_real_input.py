@@ -122,18 +122,19 @@ def test_bank_stops_where_months_come_that_training_never_saw(tmp_path):
     played = play(tmp_path, "bank.parquet", "target", None)
     settled_and_shown(played)
     assert played.batches == 22
-    assert played.count(Published) == 1 and played.count(Quarantined) == 5
+    assert played.count(Quarantined) >= 3
     assert played.verdicts["inconclusive"] == 0
     halted = [e.event for e in played.here.ledger.entries() if isinstance(e.event, Quarantined)]
     assert all(e.assessment.harm > 0.01 for e in halted)
     assert any(c.name == "unseen" and c.column == "month" and c.fired for e in halted for c in e.assessment.checks)
+    assert all(e.assessment.worlds for e in halted)
 
 
 def test_elec2_drifts_on_and_labels_retrain_it_again_and_again(tmp_path):
     played = play(tmp_path, "elec2.parquet", "target", "t")
     settled_and_shown(played)
     assert played.batches == 22
-    assert played.count(Published) >= 18
+    assert played.count(Published) >= 15
     assert played.verdicts["inconclusive"] == 0
     trips = [e.event for e in played.here.ledger.entries() if isinstance(e.event, Labelled) and e.event.trip]
     assert len(trips) >= 3

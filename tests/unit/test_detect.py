@@ -14,6 +14,7 @@ from fuseline.records import Check
 
 ROWS = 4000
 LETTERS = ("a", "b", "c", "d")
+APART = "apart from others"
 
 
 def numeric(name: str, values: np.ndarray) -> Axis:
@@ -83,7 +84,7 @@ def test_every_column_has_its_checks_and_a_score_names_itself() -> None:
         *(("other", n) for n in ordered),
         (None, "score distance"),
         (None, "score ks"),
-        *((k, "together with others") for k in ("size", "price", "city", "other")),
+        *((k, APART) for k in ("size", "price", "city", "other")),
     ]
 
 
@@ -98,7 +99,7 @@ def test_rows_that_cannot_be_looked_at_one_by_one_are_judged_by_their_counts() -
     counts = seen(USUAL, batch)
     change = USUAL.detect(Seen(counts.rows, counts.counts, {}))
     assert change.columns == ("size",)
-    assert not any(c.name == "together with others" for c in change.checks)
+    assert not any(c.name == APART for c in change.checks)
     assert change.loosened == ()
 
 
@@ -208,11 +209,18 @@ def test_a_column_dealt_to_other_rows_is_broken_though_it_is_spread_as_before() 
     assert list(change.broken) == sorted(figures, key=lambda c: -figures[c])
 
 
-def test_a_column_that_goes_together_more_is_broken_but_not_loosened() -> None:
+def test_a_column_that_goes_together_more_is_neither_broken_nor_loosened() -> None:
     batch = draw(2000, 1)
     change = found(USUAL, batch | {"price": np.exp(1.118 * batch["size"])})
-    assert "price" in change.broken
-    assert "price" not in change.loosened
+    assert (named(change, APART, "price").observed or 0.0) < 0.0
+    assert "price" not in (*change.broken, *change.loosened)
+
+
+def test_an_important_column_is_watched_more_closely() -> None:
+    change = found(detector(draw(ROWS, 0), price=0.5, city=0.1), draw(500, 1))
+    bounds = {c.column: c.bound for c in change.checks if c.name == APART}
+    assert bounds["price"] < bounds["size"]
+    assert bounds["city"] < bounds["other"]
 
 
 def test_only_the_important_columns_of_many_are_watched_together() -> None:
@@ -264,7 +272,7 @@ def test_any_batch_gets_finite_figures(levels: list, numbers: list) -> None:
         assert check.observed is not None
         assert check.bound is not None
         assert np.isfinite([check.observed, check.bound]).all()
-        assert check.observed >= 0.0
+        assert check.observed >= 0.0 or check.name == APART
 
 
 @pytest.mark.parametrize("rows", [100, 3000])

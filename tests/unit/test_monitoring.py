@@ -361,3 +361,33 @@ def test_most_columns_at_once_far_out_of_range_is_no_natural_drift(numbers):
         numbers, five(1_000, 2).assign(**{f"x{i}": lambda d, i=i: d[f"x{i}"] * 1000 + i for i in range(5)})
     )
     assert "drift" not in {c.kind for c in found.causes}
+
+
+def test_small_batches_are_judged_together_with_those_before(trained, rows):
+    said = []
+    for day in range(1, 5):
+        trained.deliver(f"day{day}", rows(90, 50 + day).assign(age=lambda d: d["age"] + 12).drop(columns="bought"))
+        inference = trained.line.inference(f"a{day}")
+        plan = inference.plan()
+        (job,) = plan.jobs
+        done = inference.assess(job, [inference.score(job, piece) for _, piece in plan.pieces])
+        inference.settle([done])
+        said.append(" ".join(c.sentence for c in done.assessment.causes))
+    assert "judged together with" not in said[0]
+    assert "(90 rows, judged together with the 180 rows before)" in said[-1]
+
+
+def test_a_slow_leak_over_published_batches_warns(trained, rows):
+    kinds = []
+    for day in range(1, 8):
+        batch = rows(1_500, 70 + day)
+        batch.loc[np.random.default_rng(day).random(len(batch)) < 0.06, "age"] += 4
+        trained.deliver(f"day{day}", batch.drop(columns="bought"))
+        inference = trained.line.inference(f"a{day}")
+        plan = inference.plan()
+        (job,) = plan.jobs
+        done = inference.assess(job, [inference.score(job, piece) for _, piece in plan.pieces])
+        inference.settle([done])
+        kinds += [c.kind for c in done.assessment.causes]
+        assert done.assessment.verdict in ("pass", "warn")
+    assert set(kinds) <= {"leak", "distance", "duplicates"}
