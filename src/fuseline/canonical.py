@@ -178,7 +178,14 @@ def as_given(values: np.ndarray, dtype: object) -> object:
 
 
 def identities(values: Mapping[str, np.ndarray], cells: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A 64-bit hash of each row, the same for equal rows: exact numbers, and the cells of text; shape (rows,)."""
+    """A 64-bit hash of each row, the same for equal rows: exact numbers, and the cells of text; shape (rows,).
+
+    Each column's 64 bits are mixed in by a step of SplitMix64 (Steele, Lea & Flood 2014).
+
+    >>> found = identities({"x": np.array([0.5, -0.0, 0.0])}, {})
+    >>> bool(found[0] == found[1]), bool(found[1] == found[2])
+    (False, True)
+    """
     rows = len(next(iter(values.values())))
     found = np.full(rows, 0x9E3779B97F4A7C15, dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -199,6 +206,10 @@ def repeats(identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Row numbers in the order, and the copy of each row in that order; both of shape (rows,).
+
+    >>> order, copies = repeats(np.array([7, 3, 7], dtype=np.uint64))
+    >>> order.tolist(), copies.tolist()
+    ([1, 0, 2], [0, 0, 1])
     """
     order = np.argsort(identities, kind="stable")
     ranked = identities[order]

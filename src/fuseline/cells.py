@@ -28,6 +28,10 @@ class Axis:
     The cells of numbers are the regular bins, then below, above and null; of text the common levels, the commonest
     first, then rare, unseen and null.
 
+    >>> city = axis("city", Binning("levels", levels=("a", "b")), np.array(["b", "b", "a"], dtype=object))
+    >>> city.place(np.array(["a", "b", "z", None], dtype=object)).tolist()
+    [1, 0, 3, 4]
+
     Attributes:
         binning: the bins of the reference.
         table: the cell of each place of the binning, laid out as `Binning.counts`.
@@ -65,7 +69,14 @@ class Axis:
 
     @cached_property
     def middles(self) -> np.ndarray:
-        """The middle rank of each cell of an ordered axis, 0 to 1; of null one half."""
+        """The middle rank of each cell of an ordered axis, 0 to 1 (ridits: Bross, Biometrics 1958).
+
+        Of the k-th regular cell p₁ + ... + p₍ₖ₋₁₎ + pₖ/2, where p are the shares of the known values that are in range;
+        0 of what is below, 1 of what is above, and of null one half. Their mean over the reference is one half.
+
+        >>> axis("x", Binning("numeric", edges=(0.0, 1.0, 2.0)), np.array([1.0, 2.0, 2.0, 2.0])).middles.tolist()
+        [0.125, 0.625, 0.0, 1.0, 0.5]
+        """
         regular = self.shares[:-3]
         known = max(float(regular.sum()), 1e-9)
         return np.append((np.cumsum(regular) - regular / 2.0) / known, [0.0, 1.0, 0.5])

@@ -3,8 +3,8 @@
 Each column gets up to two scores of its cells, those that go together most with all other columns (correspondence
 analysis, Benzécri 1973; Greenacre 1984), and a prediction of them from the other columns. What is watched is the mean
 over rows of score times prediction: it falls to 0 where a column was dealt to other rows. Scores and predictions are
-fitted on one half of the reference, means and spreads are read off the other: on the same half the means are too
-large, and clean batches would fire.
+fitted on one half of the reference, means are read off the other: on the same half they are too large, and clean
+batches would fire. Spreads are read off both: a rare row may lie in the first half only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Dependence:
         tables: of each column the scores of its cells, shape (cells, scores).
         owner: the column of each score, shape (scores of all,).
         predict: predicts each score from those of the other columns, shape (scores, scores).
-        mean, sd, skew: of score times prediction, by column, on the second half of the reference.
+        mean: of score times prediction, by column, on the second half of the reference.
+        sd, skew: of the same on both halves.
         together: mean products of scores on the second half, shape (scores, scores).
         spread: their standard deviations by row, shape (scores, scores).
         rows: rows of the second half.
@@ -51,7 +52,11 @@ class Dependence:
         return _scores(self.tables, [cells[c] for c in self.columns])
 
     def products(self, cells: Mapping[str, np.ndarray], columns: Sequence[int]) -> np.ndarray:
-        """Score times prediction of rows for some of the columns, shape (rows, columns)."""
+        """Score times prediction of rows, summed over the scores of a column, shape (rows, columns).
+
+        Args:
+            columns: places of some of the columns, ascending.
+        """
         scores = self.scores(cells)
         mine = np.flatnonzero(np.isin(self.owner, columns))
         found = scores[:, mine] * (scores @ self.predict[:, mine])
@@ -60,8 +65,14 @@ class Dependence:
     def change(self, cells: Mapping[str, np.ndarray]) -> np.ndarray:
         """How far each column's mean of score times prediction is off, in standard errors, shape (columns,).
 
-        z = (mean of the batch - mean of the reference) / (sd · √(1/n + 1/N)); negative where a column goes together
-        with the others less than it did.
+        z = (mean of the batch - mean of the reference) / (sd · √(1/n + 1/N)), with n rows in the batch and N in the
+        second half of the reference; negative where a column goes together with the others less than it did.
+
+        >>> age = np.arange(800) // 2 % 2
+        >>> income = np.where(np.arange(800) % 16 < 4, 1 - age, age)
+        >>> known = learn(["age", "income"], {"age": age, "income": income}, {"age": 2, "income": 2})
+        >>> known.change({"age": age[:100], "income": np.roll(income[:100], 2)}).round(3).tolist()
+        [-9.675, -9.675]
         """
         scores = self.scores(cells)
         products = _by_owner(scores * (scores @ self.predict), self.owner, len(self.columns))
@@ -72,11 +83,17 @@ class Dependence:
     def bounds(self, rows: int, probability: float, shares: np.ndarray | None = None) -> np.ndarray:
         """What |z| of a clean batch exceeds with this probability, over all columns; shape (columns,).
 
-        The normal quantile with Cornish and Fisher's correction for the skewness s of a mean of n rows (1938):
-        z + (z² - 1)·s/(6·√n).
+        The normal quantile z with Cornish and Fisher's correction for the skewness s of a mean of m rows (Revue de
+        l'Institut International de Statistique, 1938): z + (z² - 1)·|s|/(6·√m), where 1/m = 1/n + 1/N.
 
         Args:
             shares: of each column in the probability, adding up to 1; equal by default.
+
+        >>> age = np.arange(800) // 2 % 2
+        >>> income = np.where(np.arange(800) % 16 < 4, 1 - age, age)
+        >>> known = learn(["age", "income"], {"age": age, "income": income}, {"age": 2, "income": 2})
+        >>> known.bounds(100, 0.001).round(3).tolist()  # z is 3.481
+        [3.717, 3.717]
         """
         shares = np.full(len(self.columns), 1.0 / len(self.columns)) if shares is None else shares
         z = np.array([NormalDist().inv_cdf(1.0 - probability * s / 2.0) for s in shares])
@@ -87,8 +104,16 @@ class Dependence:
     def broken(self, cells: Mapping[str, np.ndarray]) -> np.ndarray:
         """The evidence that a pair of columns goes together as before rather than not at all, shape (columns, columns).
 
-        The log-likelihood ratio of the mean products of their scores under the two, each nearly normal: positive where
-        they go together as before.
+        The log-likelihood ratio (Neyman & Pearson 1933) of the mean products of their scores under the two, each nearly
+        normal: of a product of mean m in the batch and M in the reference (m² - (m - M)²) / (2·s²·(1/n + 1/N)), summed
+        over the pairs of scores; positive where they go together as before.
+
+        >>> age = np.arange(800) // 2 % 2
+        >>> income = np.where(np.arange(800) % 16 < 4, 1 - age, age)
+        >>> known = learn(["age", "income"], {"age": age, "income": income}, {"age": 2, "income": 2})
+        >>> as_before, dealt = income[:100], np.roll(income[:100], 2)
+        >>> [float(known.broken({"age": age[:100], "income": i})[0, 1].round(3)) for i in (as_before, dealt)]
+        [10.133, -36.8]
         """
         scores = self.scores(cells)
         n = len(scores)
@@ -103,6 +128,11 @@ class Dependence:
 
 def learn(columns: Sequence[str], cells: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Dependence | None:
     """How these columns go together in the reference rows; None for under two columns or 100 rows.
+
+    A column's scores are the left singular vectors of D⁻½(P - r·r')D⁻½ against the cells of all other columns, where P
+    are the shares of pairs of cells, r those of cells, and D has r on its diagonal (Greenacre 1984). The first is kept,
+    and the second if its singular value is beyond that of independent columns, (√own cells + √other cells)/√rows
+    (Marchenko & Pastur 1967). The predictions are ridge regressions (Hoerl & Kennard, Technometrics 1970).
 
     Args:
         cells: of the reference rows in no particular order: even rows fit, odd rows measure.
@@ -185,8 +215,9 @@ def _by_owner(products: np.ndarray, owner: np.ndarray, columns: int) -> np.ndarr
 def block(evidence: np.ndarray) -> tuple[int, ...]:
     """The columns that no longer go together with the others, though with each other: a join by the wrong key.
 
-    Columns change sides one by one as long as that explains the evidence better: a pair on one side should go together
-    as before, a pair across should not.
+    A pair on one side should go together as before, a pair across should not: with a side s of 1 or -1 for each column
+    the sum of evidence·s·s' over the pairs is made large. Columns change sides one by one as long as that gains, once
+    from all on one side, and once from the signs of the leading eigenvector (Newman, PNAS 2006).
 
     Args:
         evidence: as `Dependence.broken` gives it.

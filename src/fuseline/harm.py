@@ -82,19 +82,21 @@ class Outcome:
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.model_selection import KFold
 
-        squares = np.square(self.target - self.scores)
-        unit = float(squares.mean())
-        if len(squares) < 30 or not np.isfinite(unit) or not unit:
-            root: np.ndarray = np.sqrt(squares)
-            return root
+        with np.errstate(over="ignore"):
+            errors: np.ndarray = np.abs(self.target - self.scores)
+        unit = float(errors.max(initial=0.0)) or 1.0
+        squares = np.square(errors / unit) if np.isfinite(unit) else np.zeros(len(errors))  # no square overflows
+        if np.count_nonzero(squares) < 30:
+            return errors
+        mean = float(squares.mean())
         rows = np.column_stack([self.known, self.scores])
         found = np.empty(len(squares))
         for fit, ask in KFold(3, shuffle=True, random_state=0).split(rows):
             trees = HistGradientBoostingRegressor(
                 loss="poisson", max_iter=60, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=50, random_state=0
             )
-            found[ask] = trees.fit(rows[fit], squares[fit] / unit).predict(rows[ask])
-        expected: np.ndarray = np.sqrt(found * unit / found.mean())
+            found[ask] = trees.fit(rows[fit], squares[fit] / mean).predict(rows[ask])
+        expected: np.ndarray = unit * np.sqrt(found * mean / found.mean())
         return expected
 
     @property
@@ -122,7 +124,7 @@ class Outcome:
         if before is None or after is None:
             return 0.0
         unit = before[0] if self.task == "regression" else 1.0
-        error = float(np.linalg.norm(after[1] - before[1])) / (unit or 1.0)
+        error = float(np.linalg.norm((after[1] - before[1]) / (unit or 1.0)))
         found = lost(self.task, before[0], after[0])
         return found * max(0.0, 1.0 - (NOISE * error / found) ** 2) if found else 0.0
 

@@ -54,10 +54,19 @@ class Creep:
 def creeps(axes: Mapping[str, Axis], batches: Sequence[Counts]) -> list[Creep]:
     """For each figure of each column the window that is furthest off.
 
-    With m rows in the window and M before it, z = (a - b) / √(s²·(1/m + 1/M)); s² is the variance of all rows.
+    With the mean a of m rows in the window and b of M rows before it, z = (a - b) / √(s²·(1/m + 1/M)); s² is the
+    variance of all rows. A figure with under 3 expected in the window, min(m, M)·s², is left to the exact bounds of
+    single batches.
 
     Args:
         batches: rows by cell of each column and batch, the oldest first, this one last.
+
+    >>> from fuseline.bins import Binning
+    >>> from fuseline.cells import axis
+    >>> age = axis("age", Binning("numeric", edges=(0.0, 1.0, 2.0)), np.repeat([1.0, 2.0], 500))
+    >>> few_nulls = {"age": np.array([48, 48, 0, 0, 4])}  # two bins, below, above, null
+    >>> [(c.figure, c.batches, round(c.z, 3)) for c in creeps({"age": age}, [few_nulls] * 4)]
+    [('nulls', 4, 6.264), ('out of range', 1, 0.0), ('rank', 1, 0.0)]
     """
     found = []
     for name, axis in axes.items():
@@ -103,7 +112,14 @@ def _worst(name: str, figure: str, stack: np.ndarray, values: np.ndarray) -> Cre
 
 
 def check(axes: Mapping[str, Axis], batches: Sequence[Counts], budget: float) -> tuple[list[Check], list[Cause]]:
-    """The furthest creep against what clean batches reach with the probability `budget`, and a warning beyond it."""
+    """The furthest creep against what clean batches reach with the probability `budget`, and a warning beyond it.
+
+    The bound is the normal quantile of budget/2 shared evenly among all figures and windows (Bonferroni). What one
+    batch alone shows is no creep: other checks say it.
+
+    Returns:
+        The check, and a cause that warns; neither before there are two batches.
+    """
     found = creeps(axes, batches)
     if len(batches) < 2 or not found:
         return [], []

@@ -14,18 +14,21 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fuseline import performance
 from fuseline.bins import Bins
-from fuseline.canonical import Canonical, Kind, as_given, canonical, identities, kind_of, repeats
+from fuseline.canonical import Canonical, Kind, canonical, identities, kind_of, repeats
 from fuseline.contract import learn
 from fuseline.decide import Stakes, verdict
 from fuseline.errors import ArtifactError, DataError, ModelFault, SettingsError
+from fuseline.given import asked, by_text, form_of, in_types, labelled, shaped, type_name, type_named
 from fuseline.profile import Profile, learn_bins, sampled
-from fuseline.records import Assessment, Cause, Check, Level, Measured, Task, Verdict
+from fuseline.realised import POOLED, WINDOWS, Realised, realise
+from fuseline.records import Assessment, Cause, Check, Level, Measured, Task
 from fuseline.reference import Reference, Rows
 from fuseline.stages import HISTORY, SMALL, Past, judge
 
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 BROKEN_MOST = 0.05  # share of values that are no number, or infinite, beyond which a batch is halted
-POOLED = 8  # labelled batches that are measured together
-LABELS_LEAST = 30  # rows
 MONITOR, REFERENCE = "monitor.json", "reference.parquet"
 
 
@@ -65,31 +66,6 @@ class Settings:
         if self.tolerance is not None:
             return self.tolerance
         return 0.05 if task == "regression" else 0.02
-
-
-@dataclass(frozen=True)
-class Realised:
-    """What labels say of the newest batches.
-
-    Attributes:
-        metric: `auc`, `auc_ovr` or `rmse`.
-        value: of this batch; None if it cannot be measured.
-        se: its standard error.
-        rows: labelled rows of this batch.
-        batches: how many of the newest batches the verdict is read from.
-        pooled: the metric of these batches together, held against `bound`.
-        verdict: `halt` where the model is worse than on the reference by more than the tolerance and not by chance;
-            `inconclusive` where there are too few labels.
-    """
-
-    metric: str
-    value: float | None
-    se: float | None
-    rows: int
-    batches: int
-    pooled: float | None
-    bound: float | None
-    verdict: Verdict
 
 
 class Monitor:
@@ -157,14 +133,14 @@ class Monitor:
         import pyarrow as pa
 
         settings = Settings(task, tolerance, mean_batches_between_false_halts, drift_policy, expected_rows, seed)
-        frame, truth = _labelled(reference, target)
+        frame, truth = labelled(reference, target)
         kinds: dict[str, Kind] = {str(c): kind_of(frame[c]) for c in frame.columns}
         dtypes = {str(c): frame[c].dtype for c in frame.columns}
         plain = _frame(canonical(frame, kinds))
-        form, classes = _form(task, truth)
-        scores = _scores(score, frame, form, len(classes))
+        form, classes = form_of(task, truth)
+        scores = asked(score, frame, form, len(classes))
         importance = performance.column_importance(
-            lambda part: _scores(score, _given(part, dtypes), form, len(classes)), plain, truth, form, classes, seed
+            lambda part: asked(score, in_types(part, dtypes), form, len(classes)), plain, truth, form, classes, seed
         )
         bins = learn_bins(plain, learn(pa.Table.from_pandas(plain, preserve_index=False)), scores)
         return cls._made(settings, plain, truth, scores, form, classes, bins, importance, kinds, dtypes, score)
@@ -187,7 +163,7 @@ class Monitor:
         def rescore(part: pd.DataFrame) -> np.ndarray:
             if score is None:
                 raise ModelFault("the monitor was loaded without its model: Monitor.load(path, score=...)")
-            return _scores(score, _given(part, dtypes), form, len(classes))
+            return asked(score, in_types(part, dtypes), form, len(classes))
 
         budget = 1.0 / settings.mean_batches_between_false_halts
         reference = Reference(rescore, plain, truth, scores, form, classes, bins, importance, budget, settings.seed)
@@ -207,7 +183,7 @@ class Monitor:
         """
         if isinstance(batch, Profile):
             return self._profiled(batch)
-        batch = _by_text(batch)
+        batch = by_text(batch)
         found = canonical(batch, self._kinds)
         causes, checks = self._exact(found, len(batch))
         if not len(batch) or found.missing or found.twice:
@@ -300,10 +276,10 @@ class Monitor:
         if self._given is None:
             raise ModelFault("the monitor was loaded without its model: pass scores, or Monitor.load(path, score=...)")
         frame = batch[list(self._kinds)]
-        return _scores(self._given, frame, self.reference.task, len(self.reference.classes))
+        return asked(self._given, frame, self.reference.task, len(self.reference.classes))
 
     def _checked(self, scores: np.ndarray, rows: int) -> np.ndarray:
-        return _shaped(np.asarray(scores), rows, self.reference.task, len(self.reference.classes))
+        return shaped(np.asarray(scores), rows, self.reference.task, len(self.reference.classes))
 
     # ── profiles ─────────────────────────────────────────────────────────────────────────────────
 
@@ -318,7 +294,7 @@ class Monitor:
         """
         import pyarrow as pa
 
-        found = canonical(_by_text(part), self._kinds)
+        found = canonical(by_text(part), self._kinds)
         scores = self._checked(scores, len(part))
         types = {"text": pa.string(), "number": pa.float64(), "datetime": pa.timestamp("ns")}
         columns = {c: pa.array(v, types[self._kinds[c]], from_pandas=True) for c, v in found.values.items()}
@@ -368,48 +344,12 @@ class Monitor:
         Raises:
             DataError: there is not one score for each label, or a label that the reference does not know.
         """
-        reference = self.reference
-        truth = np.asarray(labels)
+        truth, reference = np.asarray(labels), self.reference
         scores = self._checked(scores, len(truth))
-        own = performance.measure(reference.task, truth, scores, reference.classes)
-        value, se = (None, None) if own is None else (own.value, own.se)
-        known = int(np.count_nonzero(_has_label(truth)))
+        performance.measure(reference.task, truth, scores, reference.classes)  # labels that are wrong are not kept
         self._labelled = [*self._labelled, (truth, scores)][-POOLED:]
-        best: Realised | None = None
-        for batches in (1, 2, 4, 8):
-            if batches > len(self._labelled):
-                break
-            pooled = self._pooled(batches)
-            if pooled is None or pooled.rows < LABELS_LEAST:
-                continue
-            worse, bound = performance.worse_than(pooled, self.measured, self.stakes.tolerance, reference.task, self._z)
-            found = Realised(
-                pooled.metric,
-                value,
-                se,
-                known,
-                batches,
-                pooled.value,
-                bound,
-                "halt" if worse else "pass",
-            )
-            if best is None or worse:
-                best = found
-            if worse:
-                break
-        return best or Realised(self.measured.metric, value, se, known, 1, None, None, "inconclusive")
-
-    @property
-    def _z(self) -> float:
-        """One false alarm in as many batches as were promised, over four windows."""
-        from statistics import NormalDist
-
-        return NormalDist().inv_cdf(1.0 - 1.0 / (4.0 * self.settings.mean_batches_between_false_halts))
-
-    def _pooled(self, batches: int) -> Measured | None:
-        truths, scores = zip(*self._labelled[-batches:], strict=True)
-        whole = np.concatenate([t.astype(object) for t in truths])
-        return performance.measure(self.reference.task, whole, np.concatenate(scores), self.reference.classes)
+        z = NormalDist().inv_cdf(1.0 - 1.0 / (len(WINDOWS) * self.settings.mean_batches_between_false_halts))
+        return realise(self._labelled, self.measured, reference.task, reference.classes, self.stakes.tolerance, z)
 
     # ── save and load ────────────────────────────────────────────────────────────────────────────
 
@@ -435,7 +375,7 @@ class Monitor:
             "task": reference.task,
             "classes": list(reference.classes),
             "kinds": self._kinds,
-            "dtypes": {c: _named(d) for c, d in self._dtypes.items()},
+            "dtypes": {c: type_name(d) for c, d in self._dtypes.items()},
             "importance": dict(reference.importance),
             "bins": reference.bins.to_json(),
         }
@@ -467,7 +407,7 @@ class Monitor:
             named = [c for c in frame.columns if c.startswith("__score")]
             scores = frame[named[0]].to_numpy() if len(named) == 1 else frame[named].to_numpy()
             plain = _frame(canonical(frame, kinds))
-            dtypes = {c: _dtype(d) for c, d in document["dtypes"].items()}
+            dtypes = {c: type_named(d) for c, d in document["dtypes"].items()}
             bins, settings = Bins.from_json(document["bins"]), Settings(**document["settings"])
             return cls._made(
                 settings,
@@ -488,92 +428,6 @@ class Monitor:
             ) from error
 
 
-# ── what is given ───────────────────────────────────────────────────────────────────────────────
-
-
-def _labelled(reference: pd.DataFrame, target: str | np.ndarray | Sequence[Any]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The features and the labels of the rows that have one."""
-    if isinstance(target, str):
-        if target not in reference.columns:
-            raise DataError(f"the reference has no column {target!r}; it has: {', '.join(map(str, reference.columns))}")
-        truth, frame = reference[target].to_numpy(), reference.drop(columns=target)
-    else:
-        truth, frame = np.asarray(target), reference
-    if len(truth) != len(frame):
-        raise DataError(f"there are {len(truth)} labels for {len(frame)} rows of the reference: give one for each")
-    if frame.shape[1] == 0:
-        raise DataError("the reference has no feature besides the target")
-    known = _has_label(truth)
-    if not known.any():
-        raise DataError("no row of the reference has a label")
-    frame = _by_text(frame).loc[known].reset_index(drop=True)
-    if not frame.columns.is_unique:
-        twice = ", ".join(frame.columns[frame.columns.duplicated()])
-        raise DataError(f"the reference has {twice} more than once: expected other names. Rename or remove one of each")
-    return frame, truth[known]
-
-
-def _by_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with text as names of its columns; its data is not copied if it has."""
-    names = [str(c) for c in frame.columns]
-    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
-
-
-def _has_label(truth: np.ndarray) -> np.ndarray:
-    import pandas as pd
-
-    return ~np.asarray(pd.isna(truth))
-
-
-def _form(task: str, truth: np.ndarray) -> tuple[Task, tuple[str, ...]]:
-    """The task as statistics want it, and the classes as text in sorted order."""
-    if task == "regression":
-        return "regression", ()
-    if task != "classification":
-        raise DataError(f"task is {task!r}; expected 'classification' or 'regression'")
-    try:
-        classes = tuple(str(c) for c in np.unique(truth))
-    except TypeError as error:
-        raise DataError(f"the labels cannot be put in order: {error}. Give all of them the same type") from error
-    if len(classes) < 2:
-        raise DataError(f"the target has one class only ({', '.join(classes)}): expected two or more")
-    return ("binary" if len(classes) == 2 else "multiclass"), classes
-
-
-def _scores(score: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame, task: Task, classes: int) -> np.ndarray:
-    """What the model says of rows. Raises ModelFault if it fails, or says something of another shape."""
-    try:
-        made = np.asarray(score(frame))
-    except Exception as error:  # foreign code can fail in any way
-        raise ModelFault(f"the model failed on {len(frame):,} rows: {type(error).__name__}: {error}") from error
-    return _shaped(made, len(frame), task, classes)
-
-
-def _shaped(made: np.ndarray, rows: int, task: Task, classes: int) -> np.ndarray:
-    """Scores as statistics want them: of two classes the second one's. Raises ModelFault for any other shape."""
-    try:
-        made = made.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ModelFault(f"scores must be numbers: {error}") from error
-    if task == "binary" and made.shape == (rows, 2):
-        made = made[:, 1]
-    if task == "regression" and made.shape == (rows, 1):
-        made = made[:, 0]
-    expected = (rows, classes) if task == "multiclass" else (rows,)
-    if made.shape != expected:
-        raise ModelFault(f"scores have the shape {made.shape}; expected {expected}")
-    if not np.isfinite(made).all():
-        raise ModelFault(f"{int((~np.isfinite(made)).sum()):,} scores are not finite")
-    return made
-
-
-def _given(part: pd.DataFrame, dtypes: dict[str, Any]) -> pd.DataFrame:
-    """Canonical rows in the types that the model was given."""
-    import pandas as pd
-
-    return pd.DataFrame({c: as_given(part[c].to_numpy(), dtypes[c]) for c in part.columns}, index=part.index)
-
-
 def _frame(found: Canonical) -> pd.DataFrame:
     import pandas as pd
 
@@ -584,25 +438,3 @@ def _no_batch(rows: Any) -> Any:
     import pyarrow as pa
 
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in rows.schema], schema=rows.schema)
-
-
-def _named(dtype: Any) -> Any:
-    """A type as JSON."""
-    import pandas as pd
-
-    if isinstance(dtype, pd.CategoricalDtype):
-        levels = [c.item() if isinstance(c, np.generic) else c for c in dtype.categories]
-        if strange := [c for c in levels if not isinstance(c, str | int | float | bool)]:
-            raise DataError(
-                f"the category {strange[0]} cannot be saved: expected text or numbers. Make its column text first"
-            )
-        return {"categories": levels, "ordered": dtype.ordered}
-    return str(dtype)
-
-
-def _dtype(name: Any) -> Any:
-    import pandas as pd
-
-    if isinstance(name, dict):
-        return pd.CategoricalDtype(name["categories"], ordered=bool(name.get("ordered")))
-    return pd.api.types.pandas_dtype(name)

@@ -20,7 +20,7 @@ def move(
     """Rows leave the cells that have too many for those with too few, and get any value that the batch has there.
 
     With shares p before and q after, a row of cell a moves with the probability max(0, 1 - q/p), to cell b in
-    proportion to max(0, q - p): the least mass moves.
+    proportion to max(0, q - p): the least mass moves, Σ|q - p|/2 (the maximal coupling: Lindvall 1992).
 
     Args:
         values: shape (rows,); not changed.
@@ -30,6 +30,11 @@ def move(
 
     Returns:
         A new array of the shape and type of `values`.
+
+    >>> values, cells = np.array([1.0, 2.0, 2.0]), np.array([0, 1, 1])
+    >>> shares = np.array([0.25, 0.75, 0.0]), np.array([0.25, 0.0, 0.75])
+    >>> move(values, cells, shares, np.array([9.0]), np.array([2]), np.random.default_rng(0)).tolist()
+    [1.0, 9.0, 9.0]
     """
     before, after = shares
     many = np.bincount(there, minlength=len(before))
@@ -55,6 +60,10 @@ def rescale(
     turned: bool = False,
 ) -> np.ndarray:
     """Numbers or times keep their ranks: each value gets the batch's value of the rank that it had in the reference.
+
+    Quantile mapping, x to Q(F(x)) with F of the reference and Q of the batch (Panofsky & Brier 1958); equal values are
+    spread over the ranks that they share. Where nulls grow from p to q, a value becomes null with the probability
+    (q - p)/(1 - p); where they shrink, a null is filled with (p - q)/p.
 
     Args:
         values: float64 or datetime64, shape (rows,); not changed.
@@ -86,13 +95,21 @@ def rescale(
 
 
 def deal(batch: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """The values of random rows of the batch."""
+    """The values of random rows of the batch, drawn with replacement.
+
+    >>> deal(np.array([7.0]), 3, np.random.default_rng(0)).tolist()
+    [7.0, 7.0, 7.0]
+    """
     found: np.ndarray = batch[rng.integers(0, len(batch), rows)]
     return found
 
 
 def rename(values: np.ndarray, names: dict[object, object]) -> np.ndarray:
-    """Levels of text by other names; those that have no new name keep theirs, and null stays null."""
+    """Levels of text by other names; those that have no new name keep theirs, and null stays null.
+
+    >>> rename(np.array(["a", "b", "c", None], dtype=object), {"a": "b", "b": "a"}).tolist()
+    ['b', 'a', 'c', None]
+    """
     import pandas as pd
 
     codes, levels = pd.factorize(values)

@@ -77,11 +77,6 @@ def judge(
         steady = [p.counts for p in past if not p.changed][-HISTORY:]
         checks, creeping = leak.check(reference.columns, [*steady, own], reference.budget)
         return Judgement(0.0, creeping, [*change.checks, *checks], (), own)
-    try:
-        estimate = reference.harm(seen, change, together, stakes.tolerance)
-    except (ModelFault, DataError) as error:
-        sentence = f"the harm of the change in {', '.join(change.columns) or 'the scores'} cannot be estimated: {error}"
-        return Judgement(None, [Cause("harm", sentence, level="inconclusive")], list(change.checks), (), own, True)
 
     def alone(reading: Reading) -> Mapping[str, float]:
         return reference.alone(reading.world.values)
@@ -89,7 +84,12 @@ def judge(
     def said(column: str) -> str:
         return describe(column, reference.frame[column].to_numpy(), together.values[column])
 
-    causes = decide.causes(change, estimate, stakes, said, alone)
+    try:
+        estimate = reference.harm(seen, change, together, stakes.tolerance)
+        causes = decide.causes(change, estimate, stakes, said, alone)
+    except (ModelFault, DataError) as error:
+        sentence = f"the harm of the change in {', '.join(change.columns) or 'the scores'} cannot be estimated: {error}"
+        return Judgement(None, [Cause("harm", sentence, level="inconclusive")], list(change.checks), (), own, True)
     if stakes.on_drift == "halt" and _lasts(past) and all(c.level == "warn" for c in causes):
         causes = [decide.lasting(change, stakes), *causes]
     if together is not rows:

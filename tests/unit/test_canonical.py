@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -223,9 +224,7 @@ STRANGE = {
     "periods": pd.Series(pd.period_range("2025-01-01", periods=3, freq="D")),
     "intervals": pd.Series(pd.interval_range(0, 3)),
     "sparse": pd.Series(pd.arrays.SparseArray([0.0, 0.0, 1.0])),
-    "aware and not": objects(
-        datetime.datetime(2025, 1, 1), datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc)
-    ),
+    "aware and not": objects(datetime.datetime(2025, 1, 1), datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)),
     "lists of arrow": pd.Series([[1], [2]]).astype(pd.ArrowDtype(pa.list_(pa.int64()))),
     "decimals of arrow": pd.Series([Decimal("1.5"), None]).astype(pd.ArrowDtype(pa.decimal128(5, 2))),
     "days of arrow": pd.Series([datetime.date(2025, 1, 1), None]).astype("date32[day][pyarrow]"),
@@ -380,9 +379,9 @@ def test_rows_have_one_identity_exactly_where_they_are_equal(rows: list[tuple[fl
 
 
 @given(ROWS, st.randoms(use_true_random=False))
-def test_a_rows_identity_does_not_depend_on_the_others(rows: list[tuple[float, int]], random: object) -> None:
+def test_a_rows_identity_does_not_depend_on_the_others(rows: list[tuple[float, int]], random: Random) -> None:
     order = list(range(len(rows)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     assert (hashes([rows[i] for i in order]) == hashes(rows)[order]).all()
 
 
