@@ -214,6 +214,24 @@ def losses() -> tuple[pd.DataFrame, np.ndarray]:
     return frame, np.round(mean * rng.gamma(0.8, 1.0 / 0.8, N), 2)
 
 
+def policies() -> tuple[pd.DataFrame, np.ndarray]:
+    """Regression on claim costs of policies: nineteen in twenty have none, and a few are very large."""
+    rng = np.random.default_rng(17)
+    z = _latent(rng, 6, 0.3)
+    frame = pd.DataFrame(
+        {
+            "duration": np.round(np.clip(rng.beta(1.2, 1.0, N), 0.01, 1.0), 3),
+            "worth": np.round(np.exp(0.5 + 0.6 * z[:, 0]), 2),
+            "make": _text(rng, z[:, 1], [f"B{i:02d}" for i in range(12)], 1.3),
+            "zone": _text(rng, z[:, 2], ["A", "B", "C", "D", "E"], 0.6),
+            "driver": _text(rng, z[:, 3], ["young", "middle", "old"], 0.4),
+            "sex": _text(rng, z[:, 4], ["F", "M"], 0.2),
+        }
+    )
+    claims = rng.poisson(0.1 * frame["duration"] * np.exp(0.4 * z[:, 3] + 0.2 * z[:, 1]))
+    return frame, np.round(claims * np.exp(7.0 + 0.3 * z[:, 0] + 1.2 * rng.normal(size=N)), 2)
+
+
 def kinds() -> tuple[pd.DataFrame, np.ndarray]:
     """Four classes on numbers and text."""
     rng = np.random.default_rng(14)
@@ -274,6 +292,7 @@ SETS = (
     Set("shop", shop, "binary", "logistic", tuned=True),
     Set("sensors", sensors, "regression", tuned=True),
     Set("losses", losses, "regression", "logistic", tuned=True),
+    Set("policies", policies, "regression", tuned=True),
     Set("small", shop, "binary", tuned=True, reference=1_500),
     Set("elec2", real("elec2.parquet", ("t",)), "binary"),
     Set("ausprivauto", real("ausprivauto.parquet"), "regression"),

@@ -126,8 +126,8 @@ class _Search:
         for column in seen.violated:
             done = {c for f in base for c in f.columns}
             if column not in done:
-                options = [(*base, f) for f in self._options(column, joint=True) if not done & set(f.columns)]
-                base = self._best(options or [base])
+                faults = [f for f in self._options(column, joint=True) if column in f.columns]
+                base = self._best([(*base, f) for f in faults if not done & set(f.columns)] or [base])
         looked = [
             c for c in seen.matter if c in seen.change.columns or c in seen.change.broken or not seen.change.columns
         ]

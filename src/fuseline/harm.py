@@ -16,6 +16,7 @@ from fuseline.explain import SHARP, World
 from fuseline.records import Task
 from fuseline.selection import weighted_metric
 
+EXPECTED_NOISE = 0.7  # of these, where errors are expected ones
 NOISE = 1.0  # standard errors of a weighted metric that count for nothing
 DOUBTED = 0.1  # of the belief in the likeliest world: what is believed less is left out
 
@@ -93,7 +94,7 @@ class Outcome:
         found = np.empty(len(squares))
         for fit, ask in KFold(3, shuffle=True, random_state=0).split(rows):
             trees = HistGradientBoostingRegressor(
-                loss="poisson", max_iter=60, learning_rate=0.08, max_leaf_nodes=8, min_samples_leaf=50, random_state=0
+                loss="poisson", max_iter=40, learning_rate=0.08, max_leaf_nodes=4, min_samples_leaf=200, random_state=0
             )
             found[ask] = trees.fit(rows[fit], squares[fit] / mean).predict(rows[ask])
         expected: np.ndarray = unit * np.sqrt(found * mean / found.mean())
@@ -116,17 +117,19 @@ class Outcome:
         """The loss h, nearer to 0.0 by its standard error e, as h·max(0, 1 - (e/h)²): few rows say little."""
         if np.ptp(weights) == 0.0:
             return 0.0
-        target, scores = self.target, self.scores
-        if self.task == "regression":
-            target, scores = self.expected_errors, np.zeros(len(scores))
-        before = weighted_metric(self.task, target, scores, np.ones(len(weights)))
-        after = weighted_metric(self.task, target, scores, weights)
+        whole = np.ones(len(weights))
+        before = weighted_metric(self.task, self.target, self.scores, whole)
+        after = weighted_metric(self.task, self.target, self.scores, weights)
         if before is None or after is None:
             return 0.0
         unit = before[0] if self.task == "regression" else 1.0
-        error = float(np.linalg.norm((after[1] - before[1]) / (unit or 1.0)))
+        error = NOISE * float(np.linalg.norm((after[1] - before[1]) / (unit or 1.0)))
         found = lost(self.task, before[0], after[0])
-        return found * max(0.0, 1.0 - (NOISE * error / found) ** 2) if found else 0.0
+        if self.task == "regression":
+            zeros, error = np.zeros(len(whole)), error * EXPECTED_NOISE
+            expected = (weighted_metric(self.task, self.expected_errors, zeros, w) for w in (whole, weights))
+            found = lost(self.task, *(figure[0] for figure in expected if figure is not None))
+        return found * max(0.0, 1.0 - (error / found) ** 2) if found else 0.0
 
     def replayed(self, scores: np.ndarray, weights: np.ndarray, balance: np.ndarray) -> float:
         """The loss of weighted rows `part` with these scores, against what they were with the weights `balance`."""

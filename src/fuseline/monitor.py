@@ -24,6 +24,7 @@ from fuseline.bins import Bins
 from fuseline.canonical import Canonical, Kind, canonical, identities, kind_of, repeats
 from fuseline.contract import learn
 from fuseline.decide import Stakes, verdict
+from fuseline.detect import Seen
 from fuseline.errors import ArtifactError, DataError, ModelFault, SettingsError
 from fuseline.given import asked, by_text, form_of, in_types, labelled, shaped, type_name, type_named
 from fuseline.profile import Profile, learn_bins, sampled
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+COPIES_MOST = 0.02  # share of rows that may be copies where the reference has none
 BROKEN_MOST = 0.05  # share of values that are no number, or infinite, beyond which a batch is halted
 MONITOR, REFERENCE = "monitor.json", "reference.parquet"
 
@@ -92,6 +94,7 @@ class Monitor:
         self.measured: Measured = measured
         tolerance = settings.tolerated(reference.task)
         self.stakes = Stakes(measured.metric, measured.value, tolerance, settings.drift_policy, len(kinds))
+        self._same: dict[tuple[str, ...], np.ndarray] = {}
         self._past: list[tuple[int, Past]] = []
         self._labelled: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -209,7 +212,7 @@ class Monitor:
         whole = self.reference.see(Rows(found.values, scores))
         same = identities(found.values, whole.cells)
         order, copies = repeats(same)
-        checks += self._duplicates(copies, causes)
+        checks += self._duplicates(found, whole, copies, causes)
         at = order[sampled(same[order] + copies.astype(np.uint64), self.settings.seed)]
         rows = Rows(found.values, scores, whole.cells).take(at)
         return self._settled(rows, whole.counts, int(np.bitwise_xor.reduce(same) % 2**63), causes, checks)
@@ -249,27 +252,41 @@ class Monitor:
                 causes.append(Cause("rows", said, None, float(rows), float(expected)))
         return causes, checks
 
-    def _duplicates(self, copies: np.ndarray, causes: list[Cause]) -> list[Check]:
-        """Rows that are there more than once, against what as many reference rows show."""
-        rows = len(copies)
-        observed = float((copies > 0).mean())
-        known = min(rows, len(self._identities))
-        usual = float((repeats(self._identities[:known])[1] > 0).mean()) * rows / known
-        usual = min(usual, 1.0)
-        bound = min(2.0 * usual + 5.0 * (max(usual, 1.0 / rows) / rows) ** 0.5 + 0.005, 1.0)
-        check = Check("rows that come twice", observed, bound)
+    def _duplicates(self, found: Canonical, seen: Seen, copies: np.ndarray, causes: list[Cause]) -> list[Check]:
+        """Rows that are there more than once, against what as many reference rows show.
+
+        If they are too many, columns that changed are left out: one that is constant now makes rows alike, and that is
+        another fault.
+        """
+        columns = list(self._kinds)
+        check = self._copied(columns, copies)
+        if check.fired and (changed := self.reference.detector.detect(seen).columns):
+            columns = [c for c in columns if c not in changed]
+            same = identities({c: found.values[c] for c in columns}, seen.cells) if columns else np.zeros(0, np.uint64)
+            check = self._copied(columns, repeats(same)[1])
         if check.fired:
-            said = f"{observed:.1%} of the rows are copies of others ({usual:.1%} in as many rows of the reference)"
-            causes.append(Cause("duplicates", said, None, observed, bound))
+            said = f"{check.observed:.1%} of the rows are copies of others (at most {check.bound:.1%} is usual)"
+            causes.append(Cause("duplicates", said, None, check.observed, check.bound))
         return [check]
 
-    @property
-    def _identities(self) -> np.ndarray:
-        if not hasattr(self, "_same"):
-            values = {c: self.reference.frame[c].to_numpy() for c in self._kinds}
-            found = identities(values, {c: a.reference for c, a in self.reference.columns.items()})
-            self._same = np.random.default_rng(self.settings.seed).permutation(found)
-        return self._same
+    def _copied(self, columns: list[str], copies: np.ndarray) -> Check:
+        """The share of copies over some columns, and what as many reference rows have at most."""
+        if not len(copies):
+            return Check("rows that come twice", 0.0, 1.0)
+        known = self._identities(columns)
+        rows, part = len(copies), known[: len(copies)]
+        usual = min(float((repeats(part)[1] > 0).mean()) * rows / len(part), 1.0)
+        bound = min(2.0 * usual + 5.0 * (max(usual, 1.0 / rows) / rows) ** 0.5 + COPIES_MOST, 1.0)
+        return Check("rows that come twice", float((copies > 0).mean()), bound)
+
+    def _identities(self, columns: list[str]) -> np.ndarray:
+        """The hashes of the reference rows over some columns, in an order that is theirs alone."""
+        key = tuple(columns)
+        if key not in self._same:
+            values = {c: self.reference.frame[c].to_numpy() for c in columns}
+            found = identities(values, {c: self.reference.columns[c].reference for c in columns})
+            self._same[key] = np.random.default_rng(self.settings.seed).permutation(found)
+        return self._same[key]
 
     def _asked(self, batch: pd.DataFrame) -> np.ndarray:
         """The model's scores of a batch as it came."""

@@ -17,6 +17,7 @@ from fuseline.selection import CAP, Group
 FINE = 64  # narrow ranges of equal mass
 MISSING = 0.02  # share of a batch that no weights can make of the reference: the column's meaning changed
 NOISE = 2.0  # standard errors of a cell's change that may be chance
+CONSTANT = 0.98  # share of one cell in a column that is as good as constant
 NULLS_MORE = 0.25  # more nulls than so are no other mix of rows
 
 
@@ -74,10 +75,13 @@ class Situation:
         return {c: np.sort(v[~np.isnan(v)]) for c, v in found.items()}
 
     def missing(self, column: str) -> float:
-        """The share of the batch that weights of at most 30 cannot make of the reference; 1.0 for far more nulls."""
+        """The share of the batch that weights of at most 30 cannot make of the reference.
+
+        1.0 for far more nulls, and for a column that became constant.
+        """
         axis, rows = self.axes[column], self.rows
         was, now = axis.shares, axis.counts(self.batch_cells[column]) / rows
-        if now[-1] - was[-1] > NULLS_MORE:
+        if now[-1] - was[-1] > NULLS_MORE or (now.max() > CONSTANT and now.max() - was[now.argmax()] > NULLS_MORE):
             return 1.0
         lacking = float(np.maximum(now - CAP * was, 0.0).sum())
         if axis.ordered:

@@ -111,6 +111,11 @@ def test_a_mix_that_stands_on_fewer_rows_is_believed_less(people):
             {"rent", "age"},
             None,
         ),
+        (  # both out of range, so that the other columns seem to have come apart from them together
+            lambda d: d.assign(age=d["age"] * 12, income=d["income"] * 100),
+            {"age", "income"},
+            None,
+        ),
         (
             lambda d: d.assign(age=0.0, rent=0.0, debt=0.0, job="x"),
             {"age", "rent", "debt", "job"},
