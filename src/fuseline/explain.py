@@ -128,10 +128,10 @@ class _Search:
             if column not in done:
                 faults = [f for f in self._options(column, joint=True) if column in f.columns]
                 base = self._best([(*base, f) for f in faults if not done & set(f.columns)] or [base])
-        looked = [
-            c for c in seen.matter if c in seen.change.columns or c in seen.change.broken or not seen.change.columns
-        ]
-        several = [f for c in looked for f in self._options(c, joint=True)]
+        if base:
+            self._draft(base)
+        suspect = {*seen.change.columns, *seen.change.broken, *seen.change.loosened}
+        several = [f for c in seen.matter if c in suspect for f in self._options(c, joint=True)]
         current = base
         for _ in range(ROUNDS):
             broken = {c for f in current for c in f.columns}
@@ -142,8 +142,9 @@ class _Search:
         rest = [c for c in seen.change.columns if c not in {c for f in base for c in f.columns}]
         if len(rest) > 1:
             self._draft((*base, *(self._first(c) for c in rest)))
-        ranked = sorted(self._drafts.values(), key=lambda d: d.rank)[:SCORED]
-        return [d for d in ranked if d.rank <= max(2.0 * ranked[0].rank, ranked[0].rank + FAR)]
+        whole = [d for d in self._drafts.values() if d.values.keys() >= set(seen.violated)]  # nothing left unexplained
+        ranked = sorted(whole, key=lambda d: d.rank)[:SCORED]
+        return [d for d in ranked if d.rank <= max(2.0 * ranked[0].rank, ranked[0].rank + FAR)] if ranked else []
 
     def _options(self, column: str, *, joint: bool = False) -> list[Fault]:
         found = [f for kind in FAULTS for f in kind.propose(self.seen, column)]

@@ -420,11 +420,11 @@ class Monitor:
                 found = f"{folder / MONITOR} has format {document['format']}"
                 raise ArtifactError(f"{found}; this Fuseline reads up to {FORMAT}: upgrade it")
             frame = pq.read_table(folder / REFERENCE).to_pandas()
-            kinds = document["kinds"]
+            kinds, types, importance = (dict(document[key]) for key in ("kinds", "dtypes", "importance"))
             named = [c for c in frame.columns if c.startswith("__score")]
             scores = frame[named[0]].to_numpy() if len(named) == 1 else frame[named].to_numpy()
             plain = _frame(canonical(frame, kinds))
-            dtypes = {c: type_named(d) for c, d in document["dtypes"].items()}
+            dtypes = {c: type_named(d) for c, d in types.items()}
             bins, settings = Bins.from_json(document["bins"]), Settings(**document["settings"])
             return cls._made(
                 settings,
@@ -434,12 +434,12 @@ class Monitor:
                 document["task"],
                 document["classes"],
                 bins,
-                document["importance"],
+                importance,
                 kinds,
                 dtypes,
                 score,
             )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{folder} holds no monitor that can be read: {error!r}. Fit it and save it again"
             ) from error

@@ -312,6 +312,23 @@ def test_weights_of_nothing_are_shared_evenly() -> None:
     assert by_importance([], {}) == {}
 
 
+def test_the_distances_of_all_columns_and_scores_have_one_budget_together() -> None:
+    one = detector(draw(ROWS, 0), size=0.2)
+    three = detector(draw(ROWS, 0) | {f"score_{k}": draw(ROWS, k)["score"] for k in range(3)}, size=0.2)
+    totals = [sum(t.budget for t in by.thresholds.values()) for by in (one, three)]
+    assert 0.0 < totals[0] < 1e-3
+    assert totals[1] == pytest.approx(totals[0])
+
+
+def test_of_many_columns_each_has_the_wider_bounds() -> None:
+    few = {"a": draw(ROWS, 0)["size"]}
+    many = few | {f"x{k}": few["a"] for k in range(30)}
+    bounds = [
+        named(found(detector(rows), {k: v[:500] for k, v in rows.items()}), "nulls", "a").bound for rows in (few, many)
+    ]
+    assert (bounds[0] or 1.0) < (bounds[1] or 0.0)
+
+
 def test_the_important_column_has_the_lower_threshold() -> None:
     low, high = (detector(draw(ROWS, 0), other=w).thresholds["other"].at(1000)[0] for w in (9.0, 0.0))
     even = detector(draw(ROWS, 0), other=0.0, size=9.0).thresholds["other"].at(1000)[0]
