@@ -35,7 +35,7 @@ from fuseline import Monitor
 SIZES, CLEAN_SIZES = (200, 1_000, 5_000), (200, 1_000, 5_000, 20_000)
 SUITES = ("clean", "faults", "shifts", "multiple", "leaks", "streams")
 TOLERANCE, HARMFUL, GRAVE, HARMLESS = 0.02, 0.02, 0.05, 0.005
-SAMPLED = 12  # slow peers are asked about every so many batches
+SAMPLED = 20  # slow peers are asked about every so many batches
 OURS = "Fuseline"
 HEAVY = ("losses", "ausprivauto")  # sets with heavy-tailed losses
 
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--clean", type=int, default=100, help="clean batches of each size and set")
     parser.add_argument("--draws", type=int, default=1, help="batches of each scenario and size")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help="without the peers: to count rare false halts")
     parser.add_argument("--out", type=Path, default=Path("build"))
     args = parser.parse_args()
     chosen = [s for s in SETS if s.name in args.sets.split(",")]
@@ -56,7 +57,7 @@ def main() -> None:
             print(f"{s.name} is left out: {s.missing}")
     for name, why in missing().items():
         print(f"{name} is left out: {why}")
-    work = [(s.name, args.suites.split(","), args.clean, args.draws) for s in chosen if not s.missing]
+    work = [(s.name, args.suites.split(","), args.clean, args.draws, args.alone) for s in chosen if not s.missing]
     rows: list[dict] = []
     with ProcessPoolExecutor(args.jobs) as pool:
         for name, found, seconds in pool.map(measure, work):
@@ -74,18 +75,18 @@ def main() -> None:
 PARTS = {"held out": False, "tuned on": True}
 
 
-def measure(work: tuple[str, list[str], int, int]) -> tuple[str, list[dict], float]:
+def measure(work: tuple[str, list[str], int, int, bool]) -> tuple[str, list[dict], float]:
     """All batches of one set."""
     warnings.simplefilter("ignore")
-    name, suites, clean, draws = work
+    name, suites, clean, draws, alone = work
     began = time.perf_counter()
     case = Case(next(s for s in SETS if s.name == name))
-    rows = [{"set": name, "tuned": case.set.tuned, **row} for row in _rows(case, suites, clean, draws)]
+    rows = [{"set": name, "tuned": case.set.tuned, **row} for row in _rows(case, suites, clean, draws, alone)]
     return name, rows, time.perf_counter() - began
 
 
-def _rows(case: Case, suites: list[str], clean: int, draws: int) -> Iterator[dict]:
-    asked = _Asked(case)
+def _rows(case: Case, suites: list[str], clean: int, draws: int, alone: bool) -> Iterator[dict]:
+    asked = _Asked(case, alone)
     rng = np.random.default_rng(17)
     if "clean" in suites:
         yield from _clean(case, asked, clean, rng)
@@ -125,12 +126,12 @@ def _tried(
 class _Asked:
     """Our monitor and its peers, all fitted on the same reference."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, alone: bool) -> None:
         frame, target = case.reference
         self.case, self.number = case, 0
         task = "regression" if case.set.task == "regression" else "classification"
         self.monitor = Monitor.fit(frame, target, case.score, task=task)
-        self.peers = peers(TOLERANCE)
+        self.peers = [] if alone else peers(TOLERANCE)
         scores = case.score(frame)
         for peer in self.peers:
             peer.fit(frame, target, scores, case.set.task)
