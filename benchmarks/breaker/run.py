@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import scenarios
-from data import SETS, Case
 from peers import missing, peers
 from plot import plot
 from streams import leaks, stream
 
+from data import SETS, Case
 from fuseline import Monitor
 
 SIZES, CLEAN_SIZES = (200, 1_000, 5_000), (200, 1_000, 5_000, 20_000)
