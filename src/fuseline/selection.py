@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fuseline.drift import triangular
 from fuseline.records import Task
 
-if TYPE_CHECKING:
-    pass
-
 CAP = 30.0  # a row stands for at most so many rows
-FINE, COARSE = 64, 16  # bins of a column: to see what the reference lacks, and to rake by
-MISSING = 0.02  # share of a batch that no weights can make of the reference: the columns' meaning changed
-NULLS_MORE = 0.25  # more nulls than so are no other mix of rows
-RIDGE = 0.01  # added to the variances of the standardised features
-SIXTHS = np.arange(1, 6) / 6
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fuseline.breaker import HALTS
 from fuseline.decide import verdict
 from fuseline.predictions import METRICS
 from fuseline.records import Assessment, Cause
@@ -153,11 +154,11 @@ def test_changes_that_are_harmless_alone_halt_where_they_do_harm_together(traine
     together = assessed(trained, batch).harm
     assert costs.keys() == {"price", "colour"}
     assert together > max(costs.values())
-    trained.setting(f"[checks]\ntolerance = {max(costs.values()) + together}\n")  # its half lies between the two
+    bound = (max(costs.values()) + together) / 2.0
+    trained.setting(f"[checks]\ntolerance = {bound / HALTS}\n")
     found = assessed(trained, batch)
     assert found.verdict == "halt"
-    assert found.sentence.startswith("the changes in ")
-    assert " together: AUC would fall from " in found.sentence
+    assert "; together: AUC would fall from " in found.sentence
     assert [c.level for c in found.causes] == ["halt", "warn", "warn"]
 
 
@@ -289,7 +290,7 @@ def test_metrics_sees_the_features_the_scores_and_how_many_rows_there_were(train
 def test_a_model_that_fails_on_changed_rows_makes_the_harm_inconclusive(trained, rows):
     code = (
         "def predict(data, artifacts):\n"
-        "    if data['age'].isna().all() and len(data) != 700:\n        raise ValueError('no ages')\n"
+        "    if data['age'].isna().mean() > 0.3 and len(data) != 700:\n        raise ValueError('no ages')\n"
         "    return artifacts['model'].predict_proba(data)\n"
     )
     trained.recode(code)
@@ -329,10 +330,13 @@ def train(data, target):
 """
 
 
-def five(count: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
-    """Rows of five numbers of which two matter; `shift` moves all of them, in standard deviations."""
+def five(count: int, seed: int, shift: float = 0.0, common: float = 0.0) -> pd.DataFrame:
+    """Rows of five numbers of which two matter.
+
+    All of them move by `shift`, in standard deviations; where there is something `common` to them, they go together.
+    """
     rng = np.random.default_rng(seed)
-    x = rng.normal(shift, 1.0, (count, 5))
+    x = rng.normal(shift, 1.0, (count, 5)) + common * rng.normal(size=(count, 1))
     bought = rng.random(count) < 1 / (1 + np.exp(-2 * x[:, 0] + 2 * x[:, 1]))
     ids = [f"{seed}-{i}" for i in range(count)]
     return pd.DataFrame(x, columns=[f"x{i}" for i in range(5)]).assign(id=ids, bought=np.where(bought, "yes", "no"))
@@ -348,12 +352,20 @@ def numbers(tiny):
 
 
 @pytest.mark.parametrize(("setting", "verdict"), [("", "warn"), ('[checks]\non_drift = "halt"\n', "halt")])
-def test_when_most_columns_move_at_once_the_policy_of_the_project_decides(numbers, setting, verdict):
+def test_when_most_columns_move_at_once_as_nothing_explains_the_policy_of_the_project_decides(
+    numbers, setting, verdict
+):
     numbers.setting(setting)
-    found = assessed(numbers, five(1_000, 2, shift=0.4))
+    found = assessed(numbers, five(1_000, 2, shift=0.4, common=1.5))
     assert found.verdict == verdict
     assert [c.kind for c in found.causes] == ["drift"]
     assert "5 of 5 columns changed at once" in found.causes[0].sentence
+
+
+def test_most_columns_at_once_by_a_fault_that_explains_them_is_no_natural_drift(numbers):
+    found = assessed(numbers, five(1_000, 2, shift=0.4))
+    assert found.verdict == "warn"
+    assert {c.kind for c in found.causes} == {"distance"}
 
 
 def test_most_columns_at_once_far_out_of_range_is_no_natural_drift(numbers):
@@ -363,31 +375,36 @@ def test_most_columns_at_once_far_out_of_range_is_no_natural_drift(numbers):
     assert "drift" not in {c.kind for c in found.causes}
 
 
+# ── what earlier batches add ─────────────────────────────────────────────────────────────────────
+
+
+def published(project, day: int, batch: pd.DataFrame) -> Assessment:
+    """What is said of a batch after those of the days before; it is published if it may be."""
+    project.deliver(f"day{day}", batch.drop(columns="bought"))
+    inference = project.line.inference(f"a{day}")
+    plan = inference.plan()
+    (job,) = plan.jobs
+    done = inference.assess(job, [inference.score(job, piece) for _, piece in plan.pieces])
+    inference.settle([done])
+    return done.assessment
+
+
 def test_small_batches_are_judged_together_with_those_before(trained, rows):
-    said = []
-    for day in range(1, 5):
-        trained.deliver(f"day{day}", rows(90, 50 + day).assign(age=lambda d: d["age"] + 12).drop(columns="bought"))
-        inference = trained.line.inference(f"a{day}")
-        plan = inference.plan()
-        (job,) = plan.jobs
-        done = inference.assess(job, [inference.score(job, piece) for _, piece in plan.pieces])
-        inference.settle([done])
-        said.append(" ".join(c.sentence for c in done.assessment.causes))
+    found = [published(trained, day, rows(90, 50 + day).assign(age=lambda d: d["age"] + 12)) for day in range(1, 5)]
+    said = [" ".join(c.sentence for c in f.causes) for f in found]
     assert "judged together with" not in said[0]
     assert "(90 rows, judged together with the 180 rows before)" in said[-1]
 
 
 def test_a_slow_leak_over_published_batches_warns(trained, rows):
-    kinds = []
-    for day in range(1, 8):
+    for day in range(1, 5):
+        assert published(trained, day, rows(1_500, 70 + day)).verdict == "pass"
+    found = []
+    for day in range(5, 9):
         batch = rows(1_500, 70 + day)
-        batch.loc[np.random.default_rng(day).random(len(batch)) < 0.06, "age"] += 4
-        trained.deliver(f"day{day}", batch.drop(columns="bought"))
-        inference = trained.line.inference(f"a{day}")
-        plan = inference.plan()
-        (job,) = plan.jobs
-        done = inference.assess(job, [inference.score(job, piece) for _, piece in plan.pieces])
-        inference.settle([done])
-        kinds += [c.kind for c in done.assessment.causes]
-        assert done.assessment.verdict in ("pass", "warn")
-    assert set(kinds) <= {"leak", "distance", "duplicates"}
+        lost = np.random.default_rng(day).random(1_500) < 0.025
+        found.append(published(trained, day, batch.assign(age=batch["age"].mask(lost))))
+    assert {f.verdict for f in found} == {"pass", "warn"}
+    leaks = [c for f in found for c in f.causes]
+    assert {(c.kind, c.column) for c in leaks} == {("leak", "age")}
+    assert leaks[0].sentence.startswith("the null share of age creeps: ")
