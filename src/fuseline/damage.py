@@ -72,6 +72,12 @@ class Moved(_One):
         """The least mass that gives the batch's cells is moved."""
         return seen.moved(self.column, rng)
 
+    def prior(self, seen: Situation) -> float:
+        """Rarer where hardly a number is left in its range: that is rather another unit."""
+        axis, cells = seen.axes[self.column], seen.batch_cells[self.column]
+        beyond = float(axis.counts(cells)[-3:-1].sum()) / len(cells) if axis.ordered else 0.0
+        return RARER if beyond > 0.5 else 1.0
+
     def sentence(self) -> str:
         """For people."""
         return f"some values of {self.column} are replaced"
