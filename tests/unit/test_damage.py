@@ -271,6 +271,8 @@ def test_the_simplest_kinds_are_likelier_than_the_rarer_ones(people, batch):
     seen = people.situation(batch, changed("age"))
     simple = min(f.prior(seen) for f in (Rescaled("age"), Moved("age"), Exchanged(("age", "debt"))))
     assert all(0.0 < f.prior(seen) < simple for f in (Turned("age"), Noisy("age"), Swapped("job"), Dealt("age")))
+    beyond = people.situation(batch.assign(age=batch["age"] * 100), changed("age"))  # that is rather another unit
+    assert Moved("age").prior(beyond) < Rescaled("age").prior(beyond)
     # values of other rows hardly come along with a change of the same column
     assert Dealt("rent").prior(seen) > Dealt("age").prior(seen)
 
