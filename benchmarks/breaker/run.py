@@ -27,9 +27,9 @@ import numpy as np
 import scenarios
 from peers import missing, peers
 from plot import plot
+from sets import SETS, Case
 from streams import leaks, stream
 
-from data import SETS, Case
 from fuseline import Monitor
 
 SIZES, CLEAN_SIZES = (200, 1_000, 5_000), (200, 1_000, 5_000, 20_000)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from data import Case
+from sets import Case
 
 from fuseline.performance import column_importance, loss, measure
 

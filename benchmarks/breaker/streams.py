@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from data import Case
 from scenarios import Scenario, _tilt, classes, columns_by_importance
+from sets import Case
 
 from fuseline import Monitor
 from fuseline.performance import loss, measure
