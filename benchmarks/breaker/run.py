@@ -37,7 +37,7 @@ SUITES = ("clean", "faults", "shifts", "multiple", "leaks", "streams")
 TOLERANCE, HARMFUL, GRAVE, HARMLESS = 0.02, 0.02, 0.05, 0.005
 SAMPLED = 20  # slow peers are asked about every so many batches
 OURS = "Fuseline"
-HEAVY = ("losses", "ausprivauto")  # sets with heavy-tailed losses
+HEAVY = ("losses", "policies", "ausprivauto")  # sets with heavy-tailed losses
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ FINE = 64  # narrow ranges of equal mass
 MISSING = 0.02  # share of a batch that no weights can make of the reference: the column's meaning changed
 NOISE = 2.0  # standard errors of a cell's change that may be chance
 CONSTANT = 0.98  # share of one cell in a column that is as good as constant
+SELDOM = 0.1  # share of a value that few rows have
 NULLS_MORE = 0.25  # more nulls than so are no other mix of rows
 
 
@@ -77,7 +78,7 @@ class Situation:
     def missing(self, column: str) -> float:
         """The share of the batch that weights of at most 30 cannot make of the reference.
 
-        1.0 for far more nulls, and for a column that became constant.
+        1.0 for far more nulls, for a column that became constant, and for a value that was rare and is common now.
         """
         axis, rows = self.axes[column], self.rows
         was, now = axis.shares, axis.counts(self.batch_cells[column]) / rows
@@ -86,6 +87,8 @@ class Situation:
         lacking = float(np.maximum(now - CAP * was, 0.0).sum())
         if axis.ordered:
             lacking = max(lacking, self._lacking_values(column))
+        elif _sudden(was[:-3], now[:-3]):
+            return 1.0
         return lacking if lacking * rows >= 3.0 else 0.0
 
     def _lacking_values(self, column: str) -> float:
@@ -96,6 +99,8 @@ class Situation:
         shares = counts / self.rows
         low, high = (np.searchsorted(known, values, side) for side in ("left", "right"))
         was = np.maximum(high - low, 0.5) / max(len(known), 1)
+        if _sudden(was, shares):
+            return 1.0
         lacking = float(np.maximum(shares - CAP * was, 0.0)[shares > MISSING].sum())
         spread = np.repeat(low, counts) + _turns(counts) * np.repeat(
             high - low, counts
@@ -154,6 +159,11 @@ class Situation:
     def number(self, column: str) -> int:
         """The place of a column among all."""
         return list(self.axes).index(column)
+
+
+def _sudden(was: np.ndarray, now: np.ndarray) -> bool:
+    """Whether a value that few rows had gained more than a quarter of all rows: a default that was filled in."""
+    return bool(np.any((was < SELDOM) & (now - was > NULLS_MORE)))
 
 
 def _turns(counts: np.ndarray) -> np.ndarray:
