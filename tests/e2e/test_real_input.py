@@ -100,9 +100,9 @@ def infer(here: Line, attempt: str) -> None:
 
 
 def rows_read(played: Played) -> int:
-    """What a consumer who points pandas at the folder reads."""
+    """What a consumer who points pandas at the folder reads; nothing where nothing was published yet."""
     folder = Path(played.here.settings.store) / played.here.project.name / "predictions"
-    return len(pd.read_parquet(folder))
+    return len(pd.read_parquet(folder)) if folder.exists() else 0
 
 
 def settled_and_shown(played: Played) -> None:
