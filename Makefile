@@ -78,8 +78,9 @@ $(PEERS)/.ready: requirements.lock requirements-reports.lock benchmarks/breaker/
 	$(PEERS)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: $(READY) ## resolve both locks again, with hashes and without addresses
-	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+lock: $(READY) ## resolve the locks again, with hashes and without addresses
+	$(COMPILE) --extra dev --extra serve --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra serve --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --extra reports --constraint requirements.lock --output-file requirements-reports.lock pyproject.toml
 
 clean: ## remove what was made: .venv, caches, generated data, the local store
