@@ -12,6 +12,7 @@ from fuseline.settings import Settings
 from fuseline.storage import Store, open_store
 
 if TYPE_CHECKING:
+    from fuseline.alerts import Alerts
     from fuseline.backtest import Backtest
     from fuseline.batches import Batches
     from fuseline.feedback import Feedback
@@ -96,6 +97,20 @@ class Line:
         from fuseline.feedback import Feedback
 
         return Feedback(self.project, self.store, self.ledger, self.models, self.batches, self.predictions)
+
+    @property
+    def pages(self) -> str:
+        """Where people read the pages of the project: at the address that is set, or in the store."""
+        if self.settings.pages:
+            return f"{self.settings.pages}/{self.project.name}"
+        return f"{self.store.url.rstrip('/')}/{self.project.name}/reports"
+
+    def alerts(self) -> Alerts:
+        """What people are to be told of the project."""
+        from fuseline.alerts import Alerts
+        from fuseline.channels import channels
+
+        return Alerts(self.project.name, self.ledger, self.batches, channels(self.settings.alerts), self.pages)
 
     def backtest(self) -> Backtest:
         """The project's past under its current settings."""

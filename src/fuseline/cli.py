@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fuseline import __version__, console, launch
+from fuseline import __version__, console, launch, runs
 from fuseline.bootstrap import Line, line
 from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
 from fuseline.narrative import count, metrics_said
-from fuseline.records import Held, Labelled, Registered, jsonable
+from fuseline.records import AlertTried, Held, Labelled, Registered, jsonable
 from fuseline.settings import Settings, parse_time
 from fuseline.state import BatchStatus, State
 
@@ -130,13 +130,14 @@ def train(
 ) -> None:
     """Train a version; the gate promotes it or holds it (exit code 3)."""
     here = line(project)
-    before = here.ledger.state()
-    if if_asked and not _wanted(here, before):
-        nothing: dict[str, Any] = {"version": None, "champion": before.champion, "metrics": {}, "held": []}
+    with _working("train", here) as progress:
+        entries = runs.train(here, progress, if_asked)
+    if not entries:
+        champion = here.ledger.state().champion
+        nothing: dict[str, Any] = {"version": None, "champion": champion, "metrics": {}, "held": []}
         _say(as_json, nothing, f"no retrain of {project} is asked for")
         return
-    run = _flow("train", here)
-    events = [e.event for e in here.ledger.entries(before.seq) if e.by == run.by]
+    events = [e.event for e in entries]
     manifest = here.models.manifest(next(e.version for e in events if isinstance(e, Registered)))
     version, window = manifest.version, manifest.window
     reasons = [reason for e in events if isinstance(e, Held) for reason in e.reasons]
@@ -152,17 +153,6 @@ def train(
         )
 
 
-def _wanted(here: Line, state: State) -> bool:
-    """Whether a retrain is asked for and nobody is at it."""
-    from datetime import datetime, timedelta
-
-    request = state.retrain
-    if request is None or not request.run:
-        return request is not None
-    patience = timedelta(hours=here.project.config.training.timeout_hours)
-    return datetime.fromisoformat(here.settings.clock()) - datetime.fromisoformat(request.taken_at) > patience
-
-
 @app.command(epilog=_example("infer bank"))
 def infer(
     project: ProjectName,
@@ -173,19 +163,10 @@ def infer(
 
     Files arrive in inbox/PROJECT/ of the store, as .parquet, .csv or .jsonl.
     """
-    from fuseline.batches import something_to_do
-
     here = line(project)
-    state = before = here.ledger.state()
-    while something_to_do(here.batches, state, here.project.config.breaker, here.settings.clock()):
-        run = _flow("infer", here)
-        settled = [e for e in here.ledger.entries(state.seq) if e.by == run.by and console.outcome(e)]
-        state = here.ledger.state(state)
-        if once or not settled:
-            break
-    else:
-        here.predictions.reconcile(here.ledger.state(state))
-    outcomes = [o for e in here.ledger.entries(before.seq) if (o := console.outcome(e))]
+    with _working("infer", here) as progress:
+        outcomes = [o for entry in runs.infer(here, progress, once) if (o := console.outcome(entry))]
+    state = here.ledger.state()
     waiting = _waiting(here, state)
     if as_json:
         console.document({"settled": outcomes, "waiting": waiting, "breaker": state.breaker.status})
@@ -211,12 +192,9 @@ def feedback(project: ProjectName, as_json: AsJson = False) -> None:
     Files arrive in labels/PROJECT/ of the store, with the id column and the target.
     """
     here = line(project)
-    before = here.ledger.state()
-    entries = []
-    if here.feedback().waiting():
-        run = _flow("feedback", here)
-        entries = [e for e in here.ledger.entries(before.seq) if e.by == run.by]
-    state = here.ledger.state(before)
+    with _working("feedback", here) as progress:
+        entries = runs.feedback(here, progress)
+    state = here.ledger.state()
     if as_json:
         console.document({"entries": list(map(console.entry, entries)), "breaker": state.breaker.status})
     elif entries:
@@ -225,6 +203,26 @@ def feedback(project: ProjectName, as_json: AsJson = False) -> None:
         console.line(f"no new labels in labels/{project}/")
     if any(isinstance(e.event, Labelled) and e.event.trip for e in entries):
         raise HeldBack(f"labels opened the breaker: {state.breaker.reason}\n{_next(state, project)}")
+
+
+@app.command(epilog=_example("alert bank"))
+def alert(project: ProjectName, as_json: AsJson = False) -> None:
+    """Send the alerts that are owed, and say if a batch is overdue (exit code 1 if one cannot be sent).
+
+    For a schedule: every run sends what it has to say by itself, and this tries again what did not arrive.
+    FUSELINE_ALERTS names who is told, with spaces between: arn:aws:sns:… or any address that apprise knows, e.g.
+    slack://… or json://….
+    """
+    entries = runs.tell(line(project))
+    tried = [e.event for e in entries if isinstance(e.event, AlertTried)]
+    if as_json:
+        console.document([console.entry(e) for e in entries])
+    elif entries:
+        console.entries(entries)
+    else:
+        console.line(f"nobody is to be told anything of {project}")
+    if any(one.failed for one in tried):
+        raise typer.Exit(1)
 
 
 # ── reading the ledger ──────────────────────────────────────────────────────────────────────────
@@ -371,6 +369,7 @@ def trip(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None:
     here = line(project)
     policy = here.project.config.breaker
     here.ledger.append(lambda state: Tripped(reason, Trip(None, policy.trials)))
+    runs.tell(here)
     _say(as_json, here.ledger.state().breaker, f"the breaker of {project} is open: {reason}")
 
 
@@ -386,6 +385,7 @@ def reset(project: ProjectName, reason: Reason, as_json: AsJson = False) -> None
 
     here = line(project)
     here.ledger.append(close)
+    runs.tell(here)
     _say(as_json, here.ledger.state().breaker, f"the breaker of {project} is closed: {reason}")
 
 
@@ -430,9 +430,8 @@ def report(project: ProjectName, as_json: AsJson = False) -> None:
 # ── small parts ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _flow(name: str, here: Line) -> launch.Run:
-    with console.working(f"{launch.FLOWS[name]} for {here.project.name}") as progress:
-        return launch.run(name, here.project.name, here.settings, progress)
+def _working(name: str, here: Line) -> AbstractContextManager[runs.Progress]:
+    return console.working(f"{launch.FLOWS[name]} for {here.project.name}")
 
 
 def _say(as_json: bool, document: Any, *texts: str) -> None:

@@ -19,7 +19,7 @@ from fuseline.records import Entry, Event
 from fuseline.state import FOLD, State
 from fuseline.storage import Store
 
-FORMAT = 1
+FORMAT = 2  # 1 knew neither failures nor alerts
 CHECKPOINT_EVERY = 100  # entries; reading costs at most so many gets and one checkpoint
 ATTEMPTS = 8  # tries to settle one entry whose outcome is unknown
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
@@ -184,7 +184,7 @@ class Ledger:
         with suppress(NotFound, KeyError, TypeError, msgspec.MsgspecError):
             document = msgspec.json.decode(self.store.get(self._checkpoint_key))
             if document["fold"] == FOLD:
-                return msgspec.convert(document["state"], State)
+                return msgspec.convert(document["state"], State, str_keys=True)
         return State()
 
     def _maybe_checkpoint(self, before: State, entry: Entry) -> None:

@@ -41,7 +41,7 @@ class Outcome:
     @property
     def href(self) -> str:
         """The batch's page, seen from the dashboard."""
-        return f"batches/{quote(self.event.batch, safe='')}.html"
+        return page(self.event.batch)
 
     @property
     def title(self) -> str:
@@ -69,6 +69,11 @@ class VersionRow:
     registered: r.Entry
     promoted: r.Entry | None = None
     held: r.Entry | None = None
+
+
+def page(batch: str) -> str:
+    """The page of a batch, seen from the dashboard."""
+    return f"batches/{quote(batch, safe='')}.html"
 
 
 def number(value: float | None) -> str:
@@ -207,6 +212,8 @@ def _said(event: r.Event) -> str:
             return _labelled(event)
         case r.Tripped() | r.HalfOpened() | r.Reset() | r.RetrainAsked() | r.TrainingStarted():
             return _line(event)
+        case r.Failed() | r.Overdue() | r.AlertTaken() | r.AlertTried():
+            return _signal(event)
         case _:  # pragma: no cover
             assert_never(event)
 
@@ -224,6 +231,24 @@ def _line(event: r.Tripped | r.HalfOpened | r.Reset | r.RetrainAsked | r.Trainin
             return f"A new version is wanted: {why}"
         case r.TrainingStarted(run=run):
             return f"Training began in run {run}"
+
+
+def _signal(event: r.Failed | r.Overdue | r.AlertTaken | r.AlertTried) -> str:
+    match event:
+        case r.Failed(flow=flow, error=why):
+            return f"{flow} failed: {why.splitlines()[0] if why else 'it does not say why'}"
+        case r.Overdue(since=since, every_hours=hours, waiting=n):
+            waits = f"{count(n, 'file')} wait{'s' * (n == 1)} in the inbox" if n else "nothing waits in the inbox"
+            return (
+                f"Nothing was published since {moment(since)}, and a batch is expected every {duration(hours)}; {waits}"
+            )
+        case r.AlertTaken(entry=of):
+            return f"The alert of entry {of} is being sent"
+        case r.AlertTried(entry=of, delivered=delivered, failed=failed, over=over):
+            got = [f"was sent to {', '.join(delivered)}"] if delivered else []
+            lost = [f"could not be sent to {name} ({why})" for name, why in failed.items()]
+            end = ["was given up"] if over and (failed or not delivered) else []
+            return f"The alert of entry {of} {' and '.join([*got, *lost, *end])}"
 
 
 def _promoted(event: r.Promoted) -> str:

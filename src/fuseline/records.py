@@ -23,7 +23,7 @@ class Cause:
     """One reason for a verdict, in the order of importance.
 
     Attributes:
-        kind: which check speaks, e.g. `contract`, `distance`, `labels`, `model`, `business`.
+        kind: which check speaks, e.g. `contract`, `distance`, `mix`, `leak`, `drift`, `labels`, `model`, `business`.
         sentence: what a person reads, with the figures in it.
         column: the column it is about, if it is about one.
         observed: the figure that was measured, in the unit that the sentence names.
@@ -329,6 +329,53 @@ class TrainingStarted:
     run: str
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A flow's run ended in an error; said once until a run of this flow does its work again."""
+
+    flow: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Nothing was published for longer than the project expects; said once for each such gap.
+
+    Attributes:
+        since: when the last batch was published, or the first champion promoted.
+        every_hours: how often a batch is expected.
+        waiting: files that wait in the inbox.
+    """
+
+    since: str
+    every_hours: float
+    waiting: int
+
+
+@dataclass(frozen=True)
+class AlertTaken:
+    """Somebody is about to send the alert that entry `entry` calls for; others leave it alone meanwhile."""
+
+    entry: int
+
+
+@dataclass(frozen=True)
+class AlertTried:
+    """An alert was sent, or could not be.
+
+    Attributes:
+        entry: the entry that calls for it.
+        delivered: the channels that took it, this time.
+        failed: channel to why it did not.
+        over: whether nothing more is tried: everybody has it, or it has become too old.
+    """
+
+    entry: int
+    delivered: tuple[str, ...]
+    failed: dict[str, str]
+    over: bool
+
+
 Event = (
     Registered
     | Promoted
@@ -345,6 +392,10 @@ Event = (
     | Labelled
     | RetrainAsked
     | TrainingStarted
+    | Failed
+    | Overdue
+    | AlertTaken
+    | AlertTried
 )
 
 

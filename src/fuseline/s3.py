@@ -1,4 +1,4 @@
-"""A store in an S3 bucket. The only module that imports boto3, at the first call."""
+"""A store in an S3 bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fuseline.errors import AlreadyExists, NotFound, NotWritten, SettingsError, StoreError, UnknownOutcome
+from fuseline import aws
+from fuseline.errors import AlreadyExists, NotFound, NotWritten, StoreError, UnknownOutcome
 from fuseline.storage import Listed, check_key, check_prefix, check_readable
 
 NO_KEY = ("NoSuchKey",)  # a 404 without this code comes from something that is no S3 server
@@ -150,7 +151,7 @@ class S3Store:
         try:
             self._client(retries=False).put_object(**where, Body=data, IfNoneMatch="*")
         except ClientError as error:
-            if _status(error) == 412:
+            if aws.status(error) == 412:
                 raise AlreadyExists(f"s3://{self.bucket}/{where['Key']} already exists; nothing was written") from error
             if error.response["Error"]["Code"] in ("ConditionalRequestConflict", "OperationAborted", "409"):
                 return False
@@ -164,11 +165,11 @@ class S3Store:
         try:
             self._client().delete_object(**where, IfMatch=etag)
         except ClientError as error:
-            if _status(error) == 412:
+            if aws.status(error) == 412:
                 return False
-            if _status(error) not in (404, 501):
+            if aws.status(error) not in (404, 501):
                 raise
-            if _status(error) == 501:
+            if aws.status(error) == 501:
                 self._client().delete_object(**where)
         return True
 
@@ -183,7 +184,7 @@ class S3Store:
             if retries not in self._clients:
                 # A session of our own, because the default one is not safe in threads; and one only, because it
                 # takes 50 ms to make its first client and 3 ms for each that follows.
-                self._session = self._session or _make_session()
+                self._session = self._session or aws.session()
                 self._clients[retries] = _make_client(self._session, retries)
             return self._clients[retries]
 
@@ -201,7 +202,7 @@ class S3Store:
         """Turn what boto3 raises into the errors of a Store; `missing` are the codes that mean NotFound here."""
         try:
             yield
-        except _boto_errors() as error:
+        except aws.errors() as error:
             cause = _cause(error)
             kind = _kind(cause, write, missing)
             advice = _advice(cause, self.bucket)
@@ -210,41 +211,16 @@ class S3Store:
             raise kind(f"{failed} in {self.url}: {cause}; {advice}") from error
 
 
-def _make_session() -> Any:
-    import boto3.session
-
-    return boto3.session.Session()
-
-
 def _make_client(session: Any, retries: bool) -> Any:
-    from botocore.config import Config
-
-    tries: dict[str, Any] = {"mode": "standard"} if retries else {"mode": "standard", "total_max_attempts": 1}
-    config = Config(retries=tries, connect_timeout=10, read_timeout=60, max_pool_connections=32)
-    try:
-        client = session.client("s3", config=config)
-    except ValueError as error:
-        raise SettingsError(
-            f"no S3 client can be made: {error}. AWS_ENDPOINT_URL_S3 must look like http://localhost:4566, and "
-            "AWS_REGION like eu-central-1"
-        ) from error
+    client = aws.client("s3", session, retries)
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     if "amazonaws.com" in host or "addressing_style" in (client.meta.config.s3 or {}):
         return client
     client.close()
-    return session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+    return aws.client("s3", session, retries, {"s3": {"addressing_style": "path"}})
 
 
 # ── what went wrong ──────────────────────────────────────────────────────────────────────────────
-
-
-def _boto_errors() -> tuple[type[Exception], ...]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    # OSError comes from the local file; RecursionError from botocore where a server redirects every request
-    return BotoCoreError, ClientError, Boto3Error, ResponseParserError, OSError, RecursionError
 
 
 def _cause(error: Exception) -> Exception:
@@ -253,11 +229,6 @@ def _cause(error: Exception) -> Exception:
 
     inner = getattr(error, "last_exception", None) or error.__context__
     return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
-
-
-def _status(error: Any) -> int:
-    """The HTTP status of a ClientError: what a server answered."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _kind(error: Exception, write: bool, missing: tuple[str, ...]) -> type[StoreError]:
@@ -273,7 +244,7 @@ def _kind(error: Exception, write: bool, missing: tuple[str, ...]) -> type[Store
         if code in missing:
             return NotFound
         # 501: the server does not know this request
-        unknown = (_status(error) >= 500 and _status(error) != 501) or code == "NoSuchUpload"
+        unknown = (aws.status(error) >= 500 and aws.status(error) != 501) or code == "NoSuchUpload"
     else:
         # Sent, and then no reply or one that makes no sense. Every other failure comes before the sending:
         # no credentials, no such host, connection refused.
@@ -285,23 +256,13 @@ def _kind(error: Exception, write: bool, missing: tuple[str, ...]) -> type[Store
 
 def _advice(error: Exception, bucket: str) -> str:
     """What to do about it."""
-    from botocore import exceptions as known
+    from botocore.exceptions import ClientError, ParamValidationError
 
-    if isinstance(error, known.ClientError):
-        return _ADVICE_S3.get(error.response["Error"]["Code"], _by_status(_status(error))).format(bucket=bucket)
-    if isinstance(error, (known.NoCredentialsError, known.PartialCredentialsError, known.CredentialRetrievalError)):
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run under a role"
-    if isinstance(error, known.ProfileNotFound):
-        return "set AWS_PROFILE to a profile of ~/.aws/config, or unset it"
-    if isinstance(error, known.ParamValidationError):
+    if isinstance(error, ParamValidationError):
         return "check the name of the bucket in FUSELINE_STORE"
-    if isinstance(error, known.SSLError):
-        return "check the certificate, and AWS_CA_BUNDLE if the server has one of its own"
-    if isinstance(error, (known.ConnectionError, known.HTTPClientError)):
-        return "check that the server runs, the network, and AWS_ENDPOINT_URL_S3"
-    if isinstance(error, OSError):
-        return "check the disk of the temporary folder (TMPDIR)"
-    return "check that AWS_ENDPOINT_URL_S3 is the address of an S3 server"
+    if not isinstance(error, ClientError):
+        return aws.advice(error, "s3")
+    return _ADVICE_S3.get(error.response["Error"]["Code"], aws.advice(error, "s3")).format(bucket=bucket)
 
 
 _ADVICE_S3 = {
@@ -310,16 +271,5 @@ _ADVICE_S3 = {
     "404": "check the name with a listing of the bucket {bucket!r}",
     "AccessDenied": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
     "403": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
-    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names",
-    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names",
-    "ExpiredToken": "get new credentials: these have expired",
     "PermanentRedirect": "set AWS_REGION to the region of the bucket {bucket!r}",
 }
-
-
-def _by_status(status: int) -> str:
-    if status == 501:
-        return "the server cannot do this; create-only puts need an S3 server that knows If-None-Match"
-    if status >= 500:
-        return "the server is in trouble: try again later"
-    return "check the request against the server's documentation"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,10 @@ class Settings:
         user: `FUSELINE_USER`: who is written into the ledger; by default the user of the system.
         faults: `FUSELINE_FAULTS`: faults to inject into the store, for tests (see `fuseline.faults`).
         shards: `FUSELINE_SHARDS`: at most so many shards of one batch are scored at the same time.
+        alerts: `FUSELINE_ALERTS`: who is told, addresses with spaces between them: `arn:aws:sns:…` or any that apprise
+            knows. They hold secrets.
+        queue: `FUSELINE_QUEUE`: address of the SQS queue that tells of files that land in the inbox, for `watch`.
+        pages: `FUSELINE_PAGES`: where people reach the dashboard, e.g. `http://localhost:8080`, for links in alerts.
     """
 
     store: str = "store"
@@ -31,6 +35,9 @@ class Settings:
     user: str = "unknown"
     faults: str = ""
     shards: int = 4
+    alerts: str = field(default="", repr=False)
+    queue: str = ""
+    pages: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -43,6 +50,9 @@ class Settings:
             user=env.get("FUSELINE_USER") or _system_user(),
             faults=env.get("FUSELINE_FAULTS", cls.faults),
             shards=_positive("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS") or str(cls.shards)),
+            alerts=env.get("FUSELINE_ALERTS", cls.alerts),
+            queue=env.get("FUSELINE_QUEUE", cls.queue),
+            pages=env.get("FUSELINE_PAGES", cls.pages).rstrip("/"),
         )
 
     def environment(self) -> dict[str, str]:
@@ -54,6 +64,9 @@ class Settings:
             "FUSELINE_USER": self.user,
             "FUSELINE_FAULTS": self.faults,
             "FUSELINE_SHARDS": str(self.shards),
+            "FUSELINE_ALERTS": self.alerts,
+            "FUSELINE_QUEUE": self.queue,
+            "FUSELINE_PAGES": self.pages,
         }
         return {**os.environ, **mine, **self._metaflow()}
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
 
+from fuseline import owed
 from fuseline import records as r
 from fuseline.breaker import Breaker
 
-FOLD = 1  # raised when the meaning of the fold changes: checkpoints of another number are not used
+FOLD = 2  # raised when the meaning of the fold changes: checkpoints of another number are not used
+
+WORK = (r.Published, r.Quarantined, r.Labelled, r.Promoted, r.Held)  # what runs of flows are for
 
 VersionStatus = Literal["registered", "champion", "held", "retired"]
 BatchStatus = Literal["started", "published", "quarantined", "withdrawn", "waiting", "replaced", "dropped"]
@@ -88,6 +91,10 @@ class State:
         labels: label file to the digest of what was read of it.
         partial: label file with rows that had no published prediction, to the entry of its last reading.
         tripped: the last entry that opened the breaker: what was started before it is not published after it.
+        published_at: when the last batch was published.
+        failing: flow to the entry of its first failure since it last did its work.
+        overdue: the `since` of the last gap without a publication that was said.
+        alerts: entry to the alert that it calls for, as long as not everybody has it.
     """
 
     seq: int = 0
@@ -101,6 +108,10 @@ class State:
     labels: Mapping[str, str] = field(default_factory=dict)
     partial: Mapping[str, int] = field(default_factory=dict)
     tripped: int = 0
+    published_at: str = ""
+    failing: Mapping[str, int] = field(default_factory=dict)
+    overdue: str = ""
+    alerts: Mapping[int, owed.Owed] = field(default_factory=dict)
 
     def with_status(self, *statuses: BatchStatus) -> dict[str, Batch]:
         """The batches in any of these statuses, in the order of their entries."""
@@ -123,9 +134,17 @@ class State:
         """The state after one more entry; entries must come without gaps."""
         if entry.seq != self.seq + 1:
             raise ValueError(f"entry {entry.seq} does not follow entry {self.seq}")
-        event = entry.event
-        tripped = entry.seq if getattr(event, "trip", None) is not None else self.tripped
-        return replace(self._after(entry), seq=entry.seq, at=entry.at, tripped=tripped)
+        tripped = entry.seq if getattr(entry.event, "trip", None) is not None else self.tripped
+        after = replace(self._working(entry)._after(entry), seq=entry.seq, at=entry.at, tripped=tripped)
+        kind = owed.called_for(entry.event, self.breaker, after.breaker)
+        return replace(after, alerts=owed.after(self.alerts, entry, kind))
+
+    def _working(self, entry: r.Entry) -> State:
+        """A flow that failed, and does its work again, fails no more."""
+        flow = entry.by.partition("/")[0]
+        if flow in self.failing and isinstance(entry.event, WORK):
+            return replace(self, failing={name: seq for name, seq in self.failing.items() if name != flow})
+        return self
 
     def _after(self, entry: r.Entry) -> State:
         match entry.event:
@@ -155,6 +174,12 @@ class State:
                 return self._ask(entry.seq, reason)
             case r.TrainingStarted(run=run):
                 return self if self.retrain is None else self._taken(run, entry.at)
+            case r.Failed(flow=flow):
+                return replace(self, failing={**self.failing, flow: entry.seq})
+            case r.Overdue(since=since):
+                return replace(self, overdue=since)
+            case r.AlertTaken() | r.AlertTried():
+                return self
 
     def _version(self, name: str, version: Version) -> State:
         return replace(self, versions={**self.versions, name: version})
@@ -203,7 +228,7 @@ class State:
             case r.Published():
                 done = {"attempt": event.attempt, "rows": event.rows}
                 state = self._batch(event.batch, status="published", seq=entry.seq, **done)
-                return replace(state, breaker=self.breaker.passed_trial(entry.at))
+                return replace(state, breaker=self.breaker.passed_trial(entry.at), published_at=entry.at)
             case r.Quarantined():
                 known = self.batches.get(event.batch)
                 digest, started = (known.digest, known.started) if known else (event.digest, entry.seq)

@@ -186,11 +186,11 @@ def test_an_entry_without_a_number_of_its_format_is_none(number: object) -> None
 
 
 def test_a_newer_format_is_told_apart_even_if_nothing_else_is_as_it_was() -> None:
-    with pytest.raises(LedgerError, match=r"k has format 2.* upgrade"):
-        decode(b'{"format": 2, "all": "different"}', "k")
+    with pytest.raises(LedgerError, match=r"k has format 3.* upgrade"):
+        decode(b'{"format": 3, "all": "different"}', "k")
 
 
-@pytest.mark.parametrize("number", [2, 99])
+@pytest.mark.parametrize("number", [3, 99])
 def test_a_newer_format_asks_for_an_upgrade(number: object) -> None:
     with pytest.raises(LedgerError, match=r"k has format .* upgrade"):
         decode(json.dumps({**json.loads(OLDEST), "format": number}).encode(), "k")

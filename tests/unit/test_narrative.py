@@ -71,6 +71,24 @@ SAID = [
     ),
     (r.RetrainAsked("drift"), "A new version is wanted: drift."),
     (r.TrainingStarted("TrainingFlow/3"), "Training began in run TrainingFlow/3."),
+    (r.Failed("InferenceFlow", "the store is gone\nstart it"), "InferenceFlow failed: the store is gone."),
+    (
+        r.Overdue("2026-03-08T06:00:00+00:00", 24.0, 0),
+        "Nothing was published since 8 Mar 2026, 06:00 UTC, and a batch is expected every 24 h; "
+        "nothing waits in the inbox.",
+    ),
+    (
+        r.Overdue("2026-03-08T06:00:00+00:00", 0.5, 1),
+        "Nothing was published since 8 Mar 2026, 06:00 UTC, and a batch is expected every 30 min; "
+        "1 file waits in the inbox.",
+    ),
+    (r.AlertTaken(7), "The alert of entry 7 is being sent."),
+    (r.AlertTried(7, ("sns:a", "mailto:b"), {}, True), "The alert of entry 7 was sent to sns:a, mailto:b."),
+    (
+        r.AlertTried(7, ("sns:a",), {"slack:b": "timeout"}, False),
+        "The alert of entry 7 was sent to sns:a and could not be sent to slack:b (timeout).",
+    ),
+    (r.AlertTried(7, (), {}, True), "The alert of entry 7 was given up."),
 ]
 
 

@@ -275,6 +275,10 @@ ACTIONS: dict[str, Callable[[int], r.Event]] = {
     "label": lambda n: labelled((BATCHES[n], n), trip=r.Trip(None) if n == 1 else None, retrain=n == 2),
     "ask": lambda n: r.RetrainAsked(f"reason {n}"),
     "train": lambda n: r.TrainingStarted(f"run{n}"),
+    "fail": lambda n: r.Failed(("TrainingFlow", "InferenceFlow", "FeedbackFlow")[n], "the store is gone"),
+    "miss": lambda n: r.Overdue(at(n), 24.0, n),
+    "take an alert": lambda n: r.AlertTaken(n + 7),
+    "try an alert": lambda n: r.AlertTried(n + 7, ("sns:x",), {"slack:y": "timeout"} if n else {}, n != 1),
 }
 KNOWN = (*(registered(v) for v in VERSIONS), *(started(b) for b in BATCHES))
 HISTORIES = st.lists(st.tuples(st.sampled_from(sorted(ACTIONS)), st.integers(0, 2)), max_size=40).map(
