@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PROJECT ?= bookings
-VENV := .venv
+VENV ?= .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,7 +13,8 @@ READY := $(VENV)/.ready
 export FUSELINE_STORE ?= store
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup reports demo train infer feedback report test check bench clean lock bench-breaker peers
+.PHONY: help setup reports demo data simulate train retrain infer feedback alert report dashboard infra test test-localstack \
+  test-stack check bench clean lock bench-breaker peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +35,19 @@ reports: $(READY) ## add Evidently: its opinion then stands on the page of each 
 data/generated/history.parquet: data/generate.py | $(READY)
 	$(BIN)/python data/generate.py --out data/generated
 
+data: data/generated/history.parquet ## make the history that `bookings` is trained on
+
+simulate: $(READY) ## deliver the next made-up day of `bookings` to the store, and labels of older days
+	$(BIN)/python data/simulate.py
+
 demo: $(READY) ## the whole story: train, score 20 days, two incidents, recover
 	$(BIN)/python data/demo.py
 
 train: $(READY) data/generated/history.parquet ## train a version of PROJECT; the gate promotes or holds it
 	$(BIN)/fuseline train $(PROJECT)
+
+retrain: $(READY) data/generated/history.parquet ## train PROJECT if a new version is asked for
+	$(BIN)/fuseline train $(PROJECT) --if-asked
 
 infer: $(READY) ## score what waits in the inbox of PROJECT
 	$(BIN)/fuseline infer $(PROJECT)
@@ -46,11 +55,27 @@ infer: $(READY) ## score what waits in the inbox of PROJECT
 feedback: $(READY) ## read the labels that came for PROJECT
 	$(BIN)/fuseline feedback $(PROJECT)
 
+alert: $(READY) ## send the alerts of PROJECT that are owed, and look whether a batch is overdue
+	$(BIN)/fuseline alert $(PROJECT)
+
 report: $(READY) ## make the pages of PROJECT again
 	$(BIN)/fuseline report $(PROJECT)
 
+dashboard: $(READY) ## serve the pages live on http://127.0.0.1:8080
+	$(BIN)/fuseline dashboard
+
+infra: ## apply deployment/terraform by hand (TF_ARGS="-var=…"; deployment/terraform/README.md)
+	terraform -chdir=deployment/terraform init -input=false
+	terraform -chdir=deployment/terraform apply $(TF_ARGS)
+
 test: $(READY) ## every test, with branch coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
+
+test-localstack: $(READY) ## the tests that use S3, against LocalStack
+	tests/localstack.sh
+
+test-stack: $(READY) ## the compose stack for real: publish, halt, alert, recover, lose the store, come back (needs Docker)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --override-ini testpaths=tests/stack -s tests/stack $(TESTS)
 
 check: $(READY) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -80,7 +105,7 @@ $(PEERS)/.ready: requirements.lock requirements-reports.lock benchmarks/breaker/
 
 lock: $(READY) ## resolve the locks again, with hashes and without addresses
 	$(COMPILE) --extra dev --extra serve --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra serve --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
+	$(COMPILE) --extra serve --all-build-deps --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --extra reports --constraint requirements.lock --output-file requirements-reports.lock pyproject.toml
 
 clean: ## remove what was made: .venv, caches, generated data, the local store
