@@ -39,7 +39,8 @@ SEASON_PRICE = 0.06  # and cost 6 % more or less
 SEASON_LEISURE = 0.03  # and the share of leisure guests is 3 points higher or lower
 
 # The incidents; day 1 is the first batch.
-CENTS_DAY = 8  # price_eur of this day arrives in cents
+CENTS_DAY = 8  # price_eur of this day arrives in cents ...
+CENTS_EVERY = 20  # ... and again after so many days: 8, 28, 48, and so on
 CENTS = 100.0  # so many cents to the euro: costs a model of the history 0.3 of AUC (0.05 is harm)
 MARKET_CHANGE_DAY = 10  # on this day the market begins to change
 MARKET_CHANGE_DAYS = 4  # and so long it takes: a quarter of the way each day, all of it from day 13 on
@@ -208,6 +209,34 @@ def generate(
     return manifest
 
 
+def one_day(
+    out: Path,
+    number: int,
+    *,
+    rows: int = 400,
+    start: date | str = "2026-03-01",
+    seed: int = 7,
+    label_delay: int = 3,
+    incidents: bool = True,
+) -> Day:
+    """Write the files of one day: the same bytes that `generate` writes for it, and no other day is made.
+
+    Args:
+        out: the folder to write into; made if it is absent.
+        number: 1 for the day of the first batch.
+        rows, start, seed, label_delay, incidents: as in `generate`.
+
+    Raises:
+        ValueError: an argument is out of its range; the message says which.
+    """
+    _check(number=(number, 1, 1_000_000), rows=(rows, 1, MAX_ROWS), seed=(seed, 0, 2**63 - 1))
+    _check(label_delay=(label_delay, 0, 366))
+    first = _checked_start(start)
+    day = _day(out, first, number, label_delay, incidents)
+    _write_day(day, World(seed, first, incidents, make_hotels(seed)), rows, lambda more: None)
+    return day
+
+
 @dataclass(frozen=True)
 class World:
     """The law that bookings follow: everything that a row depends on, besides its date and its place in the day."""
@@ -339,7 +368,7 @@ def make_hotels(seed: int) -> pa.Table:
 
 
 def in_cents(batch: pa.Table) -> pa.Table:
-    """The incident of day 8: the same bookings with `price_eur` in cents."""
+    """The incident of day 8, and of each twentieth day after it: the same bookings with `price_eur` in cents."""
     place = batch.schema.get_field_index("price_eur")
     euros = batch["price_eur"].combine_chunks()
     cents = np.round(euros.to_numpy(zero_copy_only=False) * CENTS)
@@ -368,7 +397,7 @@ def _names(levels: Iterable[str]) -> np.ndarray[Any, Any]:
 def _day(out: Path, first: date, number: int, label_delay: int, incidents: bool) -> Day:
     day = first + timedelta(days=number - 1)
     file = f"{day.isoformat()}.parquet"
-    faulty = incidents and number == CENTS_DAY
+    faulty = incidents and number % CENTS_EVERY == CENTS_DAY
     due, incident = day + timedelta(days=label_delay), "price_eur arrives in cents" if faulty else None
     repaired = out / "repaired" / file if faulty else None
     return Day(day, number, out / "batches" / file, out / "labels" / file, due, incident, repaired)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fuseline.ledger import Ledger
 from fuseline.projects import Project, read_project
-from fuseline.settings import Settings
+from fuseline.settings import DAY, Settings
 from fuseline.storage import Store, open_store
 
 if TYPE_CHECKING:
@@ -123,4 +123,5 @@ def line(project: str, by: str | None = None, settings: Settings | None = None) 
     """The line of a project as the environment sets it. Raises SettingsError for an unknown project."""
     settings = settings or Settings.read()
     found = read_project(settings.projects, project)
+    found = replace(found, config=found.config.in_time(settings.day_seconds / DAY))
     return Line(settings, found, store_of(settings), by or settings.user)

@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -135,6 +135,21 @@ class Config:
     def id_column(self) -> str:
         """The column that names a row in predictions and labels."""
         return self.id or ROW_ID
+
+    def in_time(self, factor: float) -> Config:
+        """The same project in a world that runs faster: cool-downs and the schedule last `factor` times as long.
+
+        What machines need, `training.timeout_hours`, stays.
+
+        >>> Config("y", schedule=Schedule(every_hours=24.0)).in_time(60 / 86_400).schedule.every_hours * 3600
+        60.0
+        """
+        cool_down, longest = self.breaker.cool_down_hours * factor, self.breaker.max_cool_down_hours * factor
+        return replace(
+            self,
+            breaker=replace(self.breaker, cool_down_hours=cool_down, max_cool_down_hours=longest),
+            schedule=replace(self.schedule, every_hours=self.schedule.every_hours * factor),
+        )
 
     def tolerance(self, task: Task) -> float:
         """The loss that halts: of AUC, or the share of RMSE for a regression."""

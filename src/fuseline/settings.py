@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fuseline.errors import SettingsError
+
+DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Settings:
             knows. They hold secrets.
         queue: `FUSELINE_QUEUE`: address of the SQS queue that tells of files that land in the inbox, for `watch`.
         pages: `FUSELINE_PAGES`: where people reach the dashboard, e.g. `http://localhost:8080`, for links in alerts.
+        day_seconds: `FUSELINE_DAY_SECONDS`: a day of project.toml lasts so many seconds, for rehearsals: cool-downs and
+            the schedule are shortened by as much. The clock is not.
     """
 
     store: str = "store"
@@ -38,6 +43,7 @@ class Settings:
     alerts: str = field(default="", repr=False)
     queue: str = ""
     pages: str = ""
+    day_seconds: int = DAY
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -49,10 +55,11 @@ class Settings:
             now=_time(env.get("FUSELINE_NOW")),
             user=env.get("FUSELINE_USER") or _system_user(),
             faults=env.get("FUSELINE_FAULTS", cls.faults),
-            shards=_positive("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS") or str(cls.shards)),
+            shards=_whole("FUSELINE_SHARDS", env.get("FUSELINE_SHARDS") or str(cls.shards)),
             alerts=env.get("FUSELINE_ALERTS", cls.alerts),
             queue=env.get("FUSELINE_QUEUE", cls.queue),
             pages=env.get("FUSELINE_PAGES", cls.pages).rstrip("/"),
+            day_seconds=_whole("FUSELINE_DAY_SECONDS", env.get("FUSELINE_DAY_SECONDS") or str(cls.day_seconds), DAY),
         )
 
     def environment(self) -> dict[str, str]:
@@ -67,6 +74,7 @@ class Settings:
             "FUSELINE_ALERTS": self.alerts,
             "FUSELINE_QUEUE": self.queue,
             "FUSELINE_PAGES": self.pages,
+            "FUSELINE_DAY_SECONDS": str(self.day_seconds),
         }
         return {**os.environ, **mine, **self._metaflow()}
 
@@ -74,6 +82,8 @@ class Settings:
         """What Metaflow needs to keep its own records beside the store; the user's own variables come first."""
         user = "fuseline" if self.user in ("root", "unknown") else self.user  # Metaflow refuses to run as root
         wanted = {"METAFLOW_USER": user, "METAFLOW_DEFAULT_METADATA": "local"}
+        for name in ("METAFLOW_TEMPDIR", "METAFLOW_ARTIFACT_LOCALROOT"):
+            wanted[name] = tempfile.gettempdir()  # by default both are the folder that we were started in
         if self.store.startswith("s3://"):
             wanted["METAFLOW_DEFAULT_DATASTORE"] = "s3"
             wanted["METAFLOW_DATASTORE_SYSROOT_S3"] = f"{self.store.rstrip('/')}/metaflow"
@@ -108,9 +118,10 @@ def parse_time(text: str, where: str) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingsError(f"{name} must be a whole number of 1 or more, not {text!r}")
+def _whole(name: str, text: str, most: int | None = None) -> int:
+    if not text.isdecimal() or int(text) < 1 or (most is not None and int(text) > most):
+        bounds = "of 1 or more" if most is None else f"from 1 to {most}"
+        raise SettingsError(f"{name} must be a whole number {bounds}, not {text!r}")
     return int(text)
 
 

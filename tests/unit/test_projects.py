@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuseline.bootstrap import line
+from fuseline.breaker import Breaker
 from fuseline.errors import ProjectError, SettingsError
 from fuseline.projects import (
     Bounds,
@@ -23,6 +26,7 @@ from fuseline.projects import (
     parse_config,
     read_project,
 )
+from fuseline.settings import Settings
 
 FULL = """
 target = "status"
@@ -117,6 +121,39 @@ def test_every_key_is_read() -> None:
 def test_the_order_of_sources_is_that_of_the_file() -> None:
     text = '[sources.z]\npath = "z.csv"\n[sources.a]\npath = "a.csv"\njoin = "k"\n'
     assert list(parse(text).sources) == ["z", "a"]
+
+
+# ── a day that lasts a minute ────────────────────────────────────────────────────────────────────
+
+
+def test_where_a_day_lasts_a_minute_cool_downs_and_the_schedule_shrink() -> None:
+    config = parse_config(tomllib.loads(FULL))
+    faster = config.in_time(60 / 86_400)
+    assert faster.breaker.cool_down_hours * 3600 == pytest.approx(30)
+    assert faster.breaker.max_cool_down_hours * 3600 == pytest.approx(120)
+    assert faster.schedule.every_hours * 3600 == pytest.approx(2.5)
+    hours = {"breaker": config.breaker, "schedule": config.schedule}
+    assert replace(faster, **hours) == config  # nothing else changes: what a machine needs to train stays
+
+
+def test_where_a_day_lasts_a_day_nothing_changes() -> None:
+    config = parse_config(tomllib.loads(FULL))
+    assert config.in_time(1.0) == config
+
+
+def test_a_cool_down_of_a_day_and_a_half_is_over_after_so_many_seconds() -> None:
+    policy = parse("[breaker]\ncool_down_hours = 36").in_time(60 / 86_400).breaker
+    assert policy.trip(Breaker(), "2026-03-08T06:00:00+00:00").until == "2026-03-08T06:01:30+00:00"
+    assert policy.trip(Breaker(trips=9), "2026-03-08T06:00:00+00:00").until == "2026-03-08T06:07:00+00:00"
+
+
+def test_the_line_of_a_project_keeps_the_time_of_the_settings(tmp_path: Path) -> None:
+    make(tmp_path / "projects" / "shop", toml='target = "y"\n[schedule]\nevery_hours = 12\n')
+    settings = Settings(store="memory://", projects=tmp_path / "projects")
+    assert line("shop", settings=settings).project.config.schedule.every_hours == 12.0
+    faster = line("shop", settings=replace(settings, day_seconds=7_200)).project.config
+    assert (faster.schedule.every_hours, faster.breaker.cool_down_hours) == (1.0, 2.0)
+    assert faster.training.timeout_hours == Config("y").training.timeout_hours
 
 
 @pytest.mark.parametrize(

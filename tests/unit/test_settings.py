@@ -79,6 +79,22 @@ def test_a_number_of_shards_that_is_none_is_named(text: str) -> None:
         Settings.read({"FUSELINE_SHARDS": text})
 
 
+@pytest.mark.parametrize("text", ["0", "86401", "1d", "60.5", "-60"])
+def test_a_length_of_a_day_that_is_none_is_named(text: str) -> None:
+    said = f"FUSELINE_DAY_SECONDS must be a whole number from 1 to 86400, not {text!r}"
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        Settings.read({"FUSELINE_DAY_SECONDS": text})
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 86_400])
+def test_a_day_may_last_from_a_second_to_a_day(seconds: int) -> None:
+    assert Settings.read({"FUSELINE_DAY_SECONDS": str(seconds)}).day_seconds == seconds
+
+
+def test_a_day_lasts_a_day_unless_it_is_said_otherwise() -> None:
+    assert Settings().day_seconds == Settings.read({"FUSELINE_DAY_SECONDS": ""}).day_seconds == 24 * 60 * 60
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "25:00", "2026-03-08T06:00:00+99:00"])
 def test_a_time_that_is_none_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(f"FUSELINE_NOW: {text!r} is no time; write it as 2026-03-08T")):
@@ -131,6 +147,7 @@ def test_without_a_set_time_the_clock_is_the_time_now_in_utc() -> None:
     "settings",
     [
         Settings(user="ada"),
+        Settings(user="ada", day_seconds=60),
         Settings("s3://bucket/line", Path("/srv/p"), "2026-03-08T06:00:00+00:00", "ada", "lost:create::1", 2),
     ],
 )
