@@ -100,8 +100,14 @@ class Alerts:
 
 
 def _waited_since(state: State) -> str:
-    """Since when a batch is waited for: the last publication, or the first champion; empty before that."""
-    return state.published_at or (state.tenures[0].at if state.tenures else "")
+    """Since when a batch is waited for: the last publication, or the first champion; empty where none is.
+
+    While the breaker is open, people know that nothing is published: only the time after its cool-down counts.
+    """
+    since, breaker = state.published_at or (state.tenures[0].at if state.tenures else ""), state.breaker
+    if breaker.status == "open":
+        return max(since, breaker.until) if breaker.until else ""
+    return since and max(since, breaker.since)
 
 
 def _ago(then: str, now: str) -> timedelta:

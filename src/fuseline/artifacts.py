@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ArtifactError
+from fuseline.revision import revision
 
 # How much of a library's version must agree for its pickles to be trusted: 2 = major.minor, 1 = major.
 STRICTNESS = {"scikit-learn": 2, "numpy": 1, "pandas": 1}
@@ -64,8 +65,8 @@ def load(data: bytes, expected: str, name: str) -> Any:
 
 
 def libraries() -> dict[str, str]:
-    """The versions of Python and of the libraries that artifacts depend on, as installed here."""
-    found = {"python": platform.python_version()}
+    """The versions of Python, of this code, and of the libraries that artifacts depend on, as installed here."""
+    found = {"python": platform.python_version(), "fuseline": revision()}
     for name in RECORDED:
         found[name] = metadata.version(name)
     return found

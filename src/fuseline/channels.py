@@ -61,7 +61,7 @@ def channels(addresses: str) -> list[Channel]:
         SettingsError: apprise does not know such an address; its secrets are not in the text.
 
     >>> [c.name for c in channels("arn:aws:sns:eu-central-1:123456789012:ml-alerts json://localhost:8099/hook")]
-    ['sns:ml-alerts', 'json:d6104b']
+    ['sns:ml-alerts', 'json:31c577']
     """
     return [_channel(address, place) for place, address in enumerate(addresses.split(), 1)]
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fuseline import __version__, console, launch, runs
+from fuseline import console, launch, runs
 from fuseline.bootstrap import Line, line
 from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
 from fuseline.narrative import count, metrics_said
 from fuseline.records import AlertTried, Held, Labelled, Registered, jsonable
+from fuseline.revision import revision
 from fuseline.settings import Settings, parse_time
 from fuseline.state import BatchStatus, State
 
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.line(f"fuseline {__version__}")
+        console.line(f"fuseline {revision()}")
         raise typer.Exit
 
 

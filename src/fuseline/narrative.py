@@ -145,9 +145,11 @@ def hours_between(start: str, end: str) -> float:
 def duration(hours: float) -> str:
     """A length of time in the unit that people would choose.
 
-    >>> duration(0.2), duration(5.4), duration(60)
-    ('12 min', '5 h', '2 days')
+    >>> duration(0.2), duration(5.4), duration(60), duration(0.01)
+    ('12 min', '5 h', '2 days', '36 s')
     """
+    if hours < 1 / 60:
+        return f"{round(max(hours, 0) * 3600)} s"
     if hours < 1:
         return f"{int(max(hours, 0) * 60)} min"
     return f"{int(hours)} h" if hours < 48 else f"{int(hours // 24)} days"

@@ -105,7 +105,7 @@ def test_an_object_that_raises_while_it_is_unpickled_is_named() -> None:
 
 def test_the_versions_of_what_artifacts_depend_on_are_recorded() -> None:
     found = libraries()
-    assert set(found) == {"python", "numpy", "pandas", "pyarrow", "scikit-learn", "joblib", "metaflow"}
+    assert set(found) == {"python", "fuseline", "numpy", "pandas", "pyarrow", "scikit-learn", "joblib", "metaflow"}
     assert found["numpy"] == np.__version__
     assert all(re.match(r"\d+\.\d+", version) for version in found.values())
 

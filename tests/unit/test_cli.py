@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fuseline import __version__
 from fuseline.cli import main
 from fuseline.records import RetrainAsked, TrainingStarted
+from fuseline.revision import revision
 from fuseline.storage import open_store
 
 DAY1, DAY2 = "day1.", "day2."
@@ -107,7 +107,7 @@ def shell(new_shell, kept, rows) -> Shell:
 
 
 def test_the_version_is_printed(new_shell):
-    assert new_shell("--version") == Said(0, f"fuseline {__version__}\n", "")
+    assert new_shell("--version") == Said(0, f"fuseline {revision()}\n", "")
 
 
 def test_help_names_the_exit_codes_and_every_command_has_an_example(new_shell):
