@@ -37,7 +37,7 @@ class Binning:
         edges: ascending. Bin k holds edges[k] < x <= edges[k + 1]; below edges[0] and above edges[-1] is out of range.
             Empty where the reference has no value at all.
         levels: the text of each bin.
-        counts: reference rows by bin, laid out as `Profile.counts`: the regular bins, then below, above (numeric) or
+        counts: reference rows by bin, laid out as `Tally.counts`: the regular bins, then below, above (numeric) or
             unseen (text), then null.
     """
 
@@ -59,29 +59,6 @@ class Binning:
         return self.regular + (3 if self.kind == "numeric" else 2)
 
 
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """The counts of one column, taken apart.
-
-    Attributes:
-        regular: int64, shape (regular bins,).
-        null, unseen, below, above: rows outside of the regular bins.
-        ordered: whether neighbouring bins are close in value.
-    """
-
-    regular: np.ndarray
-    null: int = 0
-    unseen: int = 0
-    below: int = 0
-    above: int = 0
-    ordered: bool = True
-
-    @property
-    def rows(self) -> int:
-        """All rows."""
-        return int(self.regular.sum()) + self.null + self.unseen + self.below + self.above
-
-
 @dataclass(frozen=True)
 class Bins:
     """The bins of every feature and of the scores, read off the reference.
@@ -95,10 +72,6 @@ class Bins:
     columns: Mapping[str, Binning]
     scores: Mapping[str, Binning]
     rows: int
-
-    def reference(self) -> dict[str, Histogram]:
-        """The reference's counts by feature, and by score; a score's key is as in `Profile.histograms`."""
-        return {k: histogram(b, b.counts) for k, b in {**self.columns, **self.scores}.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists and scalars; `from_json` gives the same bins back."""
@@ -118,21 +91,6 @@ class Bins:
 
 def _binning(data: Mapping[str, Any]) -> Binning:
     return Binning(data["kind"], tuple(data["edges"]), tuple(data["levels"]), tuple(data["counts"]))
-
-
-def histogram(binning: Binning, counts: Sequence[int] | np.ndarray) -> Histogram:
-    """Counts as they are kept, taken apart.
-
-    >>> histogram(Binning("levels", levels=("a", "b")), [3, 1, 0, 2]).null
-    2
-    """
-    import numpy as np
-
-    whole = np.asarray(counts, dtype=np.int64)
-    regular, rest = whole[: binning.regular], [int(n) for n in whole[binning.regular :]]
-    if binning.kind == "numeric":
-        return Histogram(regular, below=rest[0], above=rest[1], null=rest[2])
-    return Histogram(regular, unseen=rest[0], null=rest[1], ordered=False)
 
 
 def named_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
@@ -179,6 +137,24 @@ def floats(values: pa.Array) -> np.ndarray:
     return np.asarray(as_numbers(values).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def number_places(binning: Binning, values: np.ndarray) -> np.ndarray:
+    """The bin of each number, NaN for null, as a place in `Binning.counts`, shape (rows,).
+
+    >>> import numpy as np
+    >>> binning = Binning("numeric", edges=(0.0, 1.0, 2.0))
+    >>> number_places(binning, np.array([0.5, 1.0, 1.5, 7.0, np.nan])).tolist()
+    [0, 0, 1, 3, 4]
+    """
+    import numpy as np
+
+    edges = np.asarray(binning.edges, dtype=np.float64)
+    regular = binning.regular
+    order = np.concatenate([[regular], np.arange(regular), [regular + 1]]) if len(edges) else np.array([1])
+    places: np.ndarray = order[np.searchsorted(edges, values, side="left")]  # 0 is below, len(edges) above or null
+    places[np.isnan(values)] = regular + 2
+    return places
+
+
 def count_numbers(binning: Binning, values: np.ndarray) -> np.ndarray:
     """Count numbers, shape (rows,), NaN for null; gives the counts as `Binning.counts` has them.
 
@@ -189,13 +165,7 @@ def count_numbers(binning: Binning, values: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
-    edges = np.asarray(binning.edges, dtype=np.float64)
-    found = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-    nulls = int(np.count_nonzero(np.isnan(values)))
-    found[-1] -= nulls  # NaN sorts after everything
-    if not len(edges):
-        return np.array([0, found[0], nulls])
-    return np.concatenate([found[1:-1], found[:1], found[-1:], [nulls]])
+    return np.bincount(number_places(binning, values), minlength=binning.size)
 
 
 def count_text(binning: Binning, values: pa.Array) -> np.ndarray:
@@ -205,7 +175,7 @@ def count_text(binning: Binning, values: pa.Array) -> np.ndarray:
     import pyarrow.compute as pc
 
     if binning.kind == "hashed":
-        bins = text_hashes(values.dictionary) % np.uint64(HASH_BINS)
+        bins = hash_bins(values.dictionary.to_pylist())
     else:
         found = pc.index_in(values.dictionary, pa.array(binning.levels, pa.string()))
         bins = found.fill_null(binning.regular).to_numpy(zero_copy_only=False)
@@ -217,11 +187,17 @@ def count_text(binning: Binning, values: pa.Array) -> np.ndarray:
     return counts
 
 
-def text_hashes(text: pa.Array) -> np.ndarray:
+def hash_bins(texts: Sequence[str] | np.ndarray) -> np.ndarray:
+    """The bin of each text of a `hashed` column, int64, shape (texts,)."""
+    import numpy as np
+
+    found: np.ndarray = (text_hashes(texts) % np.uint64(HASH_BINS)).astype(np.int64)
+    return found
+
+
+def text_hashes(texts: Sequence[str] | np.ndarray) -> np.ndarray:
     """A 64-bit hash (SipHash) of each text, the same on every machine."""
     import numpy as np
     import pandas as pd
 
-    values = np.empty(len(text), dtype=object)
-    values[:] = text.to_pylist()
-    return pd.util.hash_array(values, hash_key="fuseline-profile", categorize=False)
+    return pd.util.hash_array(np.asarray(texts, dtype=object), hash_key="fuseline-profile", categorize=False)

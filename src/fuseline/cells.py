@@ -6,14 +6,13 @@ cells, so that units, types and sizes of values do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fuseline.bins import HASH_BINS, Binning, Bins, Histogram, named_scores
+from fuseline.bins import Binning, Bins, hash_bins, named_scores, number_places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,13 +121,12 @@ def place(binning: Binning, table: np.ndarray, values: np.ndarray) -> np.ndarray
 def _places(binning: Binning, values: np.ndarray) -> np.ndarray:
     """Where values lie in `Binning.counts`, shape (rows,)."""
     if binning.kind == "numeric":
-        return _number_places(binning, numbers(values))
+        return number_places(binning, numbers(values))
     import pandas as pd
 
     if binning.kind == "hashed":
         codes, texts = pd.factorize(values)
-        hashes = pd.util.hash_array(np.asarray(texts, dtype=object), hash_key="fuseline-profile", categorize=False)
-        hashed: np.ndarray = np.append((hashes % np.uint64(HASH_BINS)).astype(np.int64), HASH_BINS + 1)[codes]
+        hashed: np.ndarray = np.append(hash_bins(texts), binning.regular + 1)[codes]
         return hashed
     found: np.ndarray = _index(binning.levels).get_indexer(pd.Index(values, dtype=object))
     lost = np.flatnonzero(found < 0)
@@ -136,18 +134,6 @@ def _places(binning: Binning, values: np.ndarray) -> np.ndarray:
         found = np.where(found < 0, binning.regular, found)
         found[lost[pd.isna(values[lost])]] = binning.regular + 1
     return found
-
-
-def _number_places(binning: Binning, values: np.ndarray) -> np.ndarray:
-    edges = np.asarray(binning.edges, dtype=np.float64)
-    inner = max(len(edges) - 1, 0)
-    found = np.searchsorted(edges, values, side="left")  # 0 is below, len(edges) above or null
-    order = np.concatenate([[inner], np.arange(inner), [inner + 1]]) if len(edges) else np.array([1])
-    places: np.ndarray = order[found]
-    null = np.isnan(values)
-    if null.any():
-        places[null] = inner + 2
-    return places
 
 
 def numbers(values: np.ndarray) -> np.ndarray:
@@ -164,16 +150,3 @@ def _index(levels: tuple[str, ...]) -> pd.Index:
 
     found: pd.Index = pd.Index(np.asarray(levels, dtype=object), dtype=object)
     return found
-
-
-def histograms(columns: Mapping[str, Axis], places: Mapping[str, np.ndarray]) -> dict[str, Histogram]:
-    """Counts by column as the checks want them, from the cells of rows."""
-    return {name: as_histogram(columns[name], columns[name].counts(cells)) for name, cells in places.items()}
-
-
-def as_histogram(axis: Axis, counts: np.ndarray) -> Histogram:
-    """Rows by cell, taken apart."""
-    rest = [int(n) for n in counts[-3:]]
-    if axis.ordered:
-        return Histogram(counts[:-3], below=rest[0], above=rest[1], null=rest[2])
-    return Histogram(counts[:-2], unseen=rest[1], null=rest[2], ordered=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from fuseline import dependence
 from fuseline.drift import triangular
 from fuseline.replay import deal, rename
 from fuseline.situation import Situation
@@ -16,10 +17,11 @@ RARER, RARE = 0.3, 0.1  # how likely a kind is that is not the simplest explanat
 
 
 @dataclass(frozen=True)
-class _One:
+class _One(ABC):
     """A fault of one column."""
 
     column: str
+    usual: ClassVar[float] = 1.0  # how likely the kind is, where nothing speaks against it
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -27,16 +29,16 @@ class _One:
         return (self.column,)
 
     def prior(self, seen: Situation) -> float:
-        """As likely as others."""
-        return 1.0
+        """As its kind is."""
+        return self.usual
 
     def values(self, seen: Situation) -> dict[str, np.ndarray]:
         """New values."""
         return {self.column: self.made(seen, seen.draw(seen.number(self.column)))}
 
+    @abstractmethod
     def made(self, seen: Situation, rng: np.random.Generator) -> np.ndarray:
         """The column's new values in the rows `part`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Moved(_One):
         """Rarer where hardly a number is left in its range: that is rather another unit."""
         axis, cells = seen.axes[self.column], seen.batch_cells[self.column]
         beyond = float(axis.counts(cells)[-3:-1].sum()) / len(cells) if axis.ordered else 0.0
-        return RARER if beyond > 0.5 else 1.0
+        return RARER if beyond > 0.5 else self.usual
 
     def sentence(self) -> str:
         """For people."""
@@ -86,6 +88,8 @@ class Moved(_One):
 @dataclass(frozen=True)
 class Turned(_One):
     """Numbers have their order turned round: a sign, a scale that runs the other way."""
+
+    usual: ClassVar[float] = RARER
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Turned]:
@@ -99,10 +103,6 @@ class Turned(_One):
         """The k-th least gets the batch's k-th greatest value."""
         return seen.rescaled(self.column, rng, turned=True)
 
-    def prior(self, seen: Situation) -> float:
-        """Rarer than another unit."""
-        return RARER
-
     def sentence(self) -> str:
         """For people."""
         return f"{self.column} has its order turned round"
@@ -111,6 +111,8 @@ class Turned(_One):
 @dataclass(frozen=True)
 class Noisy(_One):
     """Numbers are wider spread than they were: noise is added to them, and perhaps an offset."""
+
+    usual: ClassVar[float] = RARER
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Noisy]:
@@ -134,10 +136,6 @@ class Noisy(_One):
         found: np.ndarray = values + offset + self._noise(seen) * rng.normal(size=len(values))
         return found
 
-    def prior(self, seen: Situation) -> float:
-        """Rarer than another unit."""
-        return RARER
-
     def sentence(self) -> str:
         """For people."""
         return f"{self.column} is much noisier"
@@ -146,6 +144,8 @@ class Noisy(_One):
 @dataclass(frozen=True)
 class Swapped(_One):
     """Levels of text have each other's names."""
+
+    usual: ClassVar[float] = RARER
 
     @classmethod
     def propose(cls, seen: Situation, column: str) -> Iterator[Swapped]:
@@ -161,10 +161,6 @@ class Swapped(_One):
 
         was, now = (pd.Series(v[self.column]).value_counts().index for v in (seen.pool, seen.batch))
         return rename(seen.pool[self.column][seen.part], dict(zip(was, now, strict=False)))
-
-    def prior(self, seen: Situation) -> float:
-        """Rarer than other names."""
-        return RARER
 
     def sentence(self) -> str:
         """For people."""
@@ -195,7 +191,7 @@ class Dealt(_One):
 
     def prior(self, seen: Situation) -> float:
         """Hardly along with another change of the same column."""
-        return RARE if self.column in seen.change.columns else 1.0
+        return RARE if self.column in seen.change.columns else self.usual
 
     def sentence(self) -> str:
         """For people."""
@@ -214,9 +210,7 @@ class Joined:
         """The columns that no longer go with the others but with each other, and the others."""
         if seen.together is None or column not in seen.change.broken:
             return
-        names = seen.together.columns
-        found = dependence.block(seen.together.broken({c: seen.batch_cells[c] for c in names}))
-        few, many = tuple(names[i] for i in found), tuple(c for i, c in enumerate(names) if i not in found)
+        few, many = seen.apart, tuple(c for c in seen.together.columns if c not in seen.apart)
         steady = [side for side in (few, many) if not set(side) & set(seen.change.columns)]  # each spread as it was
         if len(few) > 1 and few in steady:
             yield cls(few)

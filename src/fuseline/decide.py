@@ -95,22 +95,99 @@ def causes(
         describe: what happened to a column, in words.
         alone: what each column of a world costs by itself.
     """
-    halts = estimate.risk > stakes.bound
-    if natural(change, estimate, stakes) and not (halts and gross(change)):
-        return [_drift(change, estimate, stakes)]
-    lead = _lead(estimate, stakes.bound if halts else None)
-    found = _halting(lead, change, estimate, stakes, describe, alone) if halts else []
-    told = {c.column for c in found}
-    if halts and lead is not None and not lead.world.faults:  # a mix is told once
-        told |= set(change.columns)
-    if lead is not None and len(lead.world.faults) == 1 and halts:  # one fault of several columns is told once
-        told |= set(lead.world.columns)
-    found += [
-        _harmless(column, estimate, stakes, describe(column), halts) for column in change.columns if column not in told
-    ]
-    if not found:
-        found.append(_odd(change, estimate, stakes))
-    return found
+    return _Differing(change, estimate, stakes, describe, alone).causes()
+
+
+@dataclass(frozen=True, eq=False)
+class _Differing:
+    """A batch that differs: what is judged. The attributes are the arguments of `causes`."""
+
+    change: Change
+    estimate: Estimate
+    stakes: Stakes
+    describe: Callable[[str], str]
+    alone: Callable[[Reading], Mapping[str, float]]
+
+    @property
+    def halts(self) -> bool:
+        """Whether too much harm is expected."""
+        return self.estimate.risk > self.stakes.bound
+
+    def causes(self) -> list[Cause]:
+        """What halts, then every other column that changed."""
+        columns = self.change.columns
+        if natural(self.change, self.estimate, self.stakes) and not (self.halts and gross(self.change)):
+            return [self._drift()]
+        found: list[Cause] = []
+        told: set[str | None] = set()
+        if self.halts:
+            lead = self._lead()
+            found = self._halting(lead)
+            told = {c.column for c in found}
+            if not lead.world.faults:  # a mix is told once
+                told |= set(columns)
+            elif len(lead.world.faults) == 1:  # one fault of several columns is told once
+                told |= set(lead.world.columns)
+        found += [self._harmless(c) for c in columns if c not in told]
+        return found or [self._odd()]
+
+    def _lead(self) -> Reading:
+        """The world that speaks for all: the most believed one of those that cost too much."""
+        return max((r for r in self.estimate.readings if r.harm > self.stakes.bound), key=lambda r: r.belief)
+
+    def _halting(self, lead: Reading) -> list[Cause]:
+        change, faults, cost = self.change, lead.world.faults, self.stakes.cost
+        bound, total = self.stakes.bound, self.estimate.total
+        whole = Cause("distance", "", None, total, bound, total)
+        if not faults:
+            what = f"{_these(change.columns)} changed" if change.columns else "the scores are spread differently"
+            single = change.columns[0] if len(change.columns) == 1 else None
+            said = f"{what}, as in {lead.world.sentence()}: {cost(total)}"
+            return [replace(whole, kind="mix", sentence=said, column=single)]
+        said = "; ".join(
+            self.describe(f.columns[0]) if isinstance(f, Rescaled | Moved) else f.sentence() for f in faults
+        )
+        columns = lead.world.columns
+        if len(faults) == 1 or not set(columns) <= set(change.columns):
+            return [replace(whole, sentence=f"{said}: {cost(total)}", column=columns[0])]
+        found = [
+            Cause("distance", f"{self.describe(c)}: {cost(alone)}", c, alone, bound, alone)
+            for c, alone in sorted(self.alone(lead).items(), key=lambda item: -item[1])
+            if alone > bound
+        ]
+        return found or [replace(whole, sentence=f"{said}; together: {cost(total)}")]
+
+    def _harmless(self, column: str) -> Cause:
+        """A column that changed and does not halt."""
+        harm = max(sum(r.belief * r.harm for r in self.estimate.readings if column in r.world.columns), 0.0)
+        if self.estimate.selection > 0.5 and not self.halts:
+            mix = "it looks like another mix of the same kind of rows"
+            why = f"{mix}, and the model copes with that (estimated loss {self.estimate.total:.3f})"
+        else:
+            why = "little harm is expected of it"
+        said = f"{self.describe(column)}; {why}"
+        return Cause("distance", said, column, harm, self.stakes.bound, harm, level="warn")
+
+    def _odd(self) -> Cause:
+        """No column is spread differently by itself."""
+        change, total = self.change, self.estimate.total
+        if change.broken:
+            name = change.broken[0]
+            said = f"{name} no longer goes together with the other columns as it did; little harm is expected of it"
+            return Cause("distance", said, name, total, self.stakes.bound, total, level="warn")
+        scores = [c for c in change.checks if c.column is None]
+        worst = max(scores, key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
+        said = "the scores are spread differently than on the reference, though no single column is"
+        return Cause("score", said, None, worst.observed, worst.bound, total, level="warn")
+
+    def _drift(self) -> Cause:
+        """Natural drift: its cost cannot be read without labels, so the project's policy decides."""
+        columns, stakes, harm = self.change.columns, self.stakes, self.estimate.total
+        sentence = (
+            f"{len(columns)} of {stakes.columns} columns changed at once ({_these(columns)}), as in natural drift: "
+            f"what it costs shows only in labels"
+        )
+        return Cause("drift", sentence, None, harm, stakes.bound, harm, level=stakes.on_drift)
 
 
 def natural(change: Change, estimate: Estimate, stakes: Stakes) -> bool:
@@ -128,80 +205,11 @@ def gross(change: Change) -> bool:
     return any(c.name in SUPPORT and (c.observed or 0.0) - (c.bound or 0.0) > GROSS for c in change.checks)
 
 
-def _lead(estimate: Estimate, bound: float | None) -> Reading | None:
-    """The world that speaks for all: the most believed one, of those that cost more than the bound if there is one."""
-    told = [r for r in estimate.readings if bound is None or r.harm > bound]
-    return max(told, key=lambda r: r.belief, default=None)
-
-
-def _halting(
-    lead: Reading | None,
-    change: Change,
-    estimate: Estimate,
-    stakes: Stakes,
-    describe: Callable[[str], str],
-    alone: Callable[[Reading], Mapping[str, float]],
-) -> list[Cause]:
-    assert lead is not None
-    bound, total = stakes.bound, estimate.total
-    whole = Cause("distance", "", None, total, bound, total)
-    if not lead.world.faults:
-        what = f"{_these(change.columns)} changed" if change.columns else "the scores are spread differently"
-        single = change.columns[0] if len(change.columns) == 1 else None
-        said = f"{what}, as in {lead.world.sentence()}: {stakes.cost(total)}"
-        return [replace(whole, kind="mix", sentence=said, column=single)]
-    said = "; ".join(
-        describe(f.columns[0]) if isinstance(f, Rescaled | Moved) else f.sentence() for f in lead.world.faults
-    )
-    columns = lead.world.columns
-    if len(lead.world.faults) == 1 or not set(columns) <= set(change.columns):
-        return [replace(whole, sentence=f"{said}: {stakes.cost(total)}", column=columns[0])]
-    costs = alone(lead)
-    found = [
-        Cause("distance", f"{describe(c)}: {stakes.cost(cost)}", c, cost, bound, cost)
-        for c, cost in sorted(costs.items(), key=lambda item: -item[1])
-        if cost > bound
-    ]
-    return found or [replace(whole, sentence=f"{said}; together: {stakes.cost(total)}")]
-
-
-def _harmless(column: str, estimate: Estimate, stakes: Stakes, said: str, halts: bool) -> Cause:
-    """A column that changed and does not halt."""
-    cost = sum(r.belief * r.harm for r in estimate.readings if column in r.world.columns)
-    if estimate.selection > 0.5 and not halts:
-        mix = "it looks like another mix of the same kind of rows"
-        why = f"{mix}, and the model copes with that (estimated loss {estimate.total:.3f})"
-    else:
-        why = "little harm is expected of it"
-    return Cause("distance", f"{said}; {why}", column, max(cost, 0.0), stakes.bound, max(cost, 0.0), level="warn")
-
-
-def _odd(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
-    """No column is spread differently by itself."""
-    if change.broken:
-        name = change.broken[0]
-        said = f"{name} no longer goes together with the other columns as it did; little harm is expected of it"
-        return Cause("distance", said, name, estimate.total, stakes.bound, estimate.total, level="warn")
-    worst = max((c for c in change.checks if c.column is None), key=lambda c: (c.observed or 0.0) / (c.bound or 1.0))
-    said = "the scores are spread differently than on the reference, though no single column is"
-    return Cause("score", said, None, worst.observed, worst.bound, estimate.total, level="warn")
-
-
 def lasting(change: Change, stakes: Stakes) -> Cause:
     """Change that stays, batch after batch, and whose harm does not show without labels: the policy decides."""
     what = _these(change.columns or change.broken) or "the scores"
     said = f"{what} changed in three batches in a row: what that costs shows only in labels"
     return Cause("drift", said, level=stakes.on_drift)
-
-
-def _drift(change: Change, estimate: Estimate, stakes: Stakes) -> Cause:
-    """Natural drift: its cost cannot be read without labels, so the project's policy decides."""
-    sentence = (
-        f"{len(change.columns)} of {stakes.columns} columns changed at once ({_these(change.columns)}), as in natural "
-        f"drift: what it costs shows only in labels"
-    )
-    harm = estimate.total
-    return Cause("drift", sentence, None, harm, stakes.bound, harm, level=stakes.on_drift)
 
 
 def _these(columns: Sequence[str]) -> str:

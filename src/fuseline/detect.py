@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,7 +50,6 @@ class Change:
         broken: columns that go together with the others less than they did, the most changed first.
         loosened: columns that seem to go together with the others less, by 2.5 standard errors: enough to look whether
             they were dealt to other rows or turned round.
-        evidence: how much each column and score has changed: the largest of its figures as a multiple of its bound.
     """
 
     checks: tuple[Check, ...] = ()
@@ -58,7 +57,6 @@ class Change:
     scores: bool = False
     broken: tuple[str, ...] = ()
     loosened: tuple[str, ...] = ()
-    evidence: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def fired(self) -> bool:
@@ -132,22 +130,22 @@ class Detector:
         if not seen.rows:
             return Change()
         checks: list[Check] = []
-        evidence: dict[str, float] = {}
+        changed: dict[str, float] = {}  # the largest figure of each, as a multiple of its bound
         for name, axis in {**self.columns, **self.scores}.items():
             column = name if name in self.columns else None
             found = self._distances(name, axis, seen)
             if column is not None:
                 found += self._counts(name, axis, seen)
             checks += [Check(w if column else f"{name} {w}", float(v), float(b), column) for w, v, b in found]
-            evidence[name] = max(value / bound if bound > 0.0 else float(value > 0.0) for _, value, bound in found)
+            changed[name] = max(value / bound if bound > 0.0 else float(value > 0.0) for _, value, bound in found)
         together, loosened = self._together(seen)
         fired = {c.column for c in checks if c.fired}
         if fired or any(c.fired for c in together):
             fired |= {k if k in self.columns else None for k in self._loose(checks, seen)}
-        columns = sorted((c for c in fired if c is not None), key=lambda c: -evidence[c])
+        columns = sorted((c for c in fired if c is not None), key=lambda c: -changed[c])
         broken = sorted((c for c in together if c.fired), key=lambda c: -(c.observed or 0.0) / (c.bound or 1.0))
         names = tuple(c.column for c in broken if c.column is not None)
-        return Change((*checks, *together), tuple(columns), None in fired, names, loosened, evidence)
+        return Change((*checks, *together), tuple(columns), None in fired, names, loosened)
 
     def _loose(self, checks: Sequence[Check], seen: Seen) -> list[str]:
         """Columns and scores whose distance a clean batch reaches once in a thousand times."""

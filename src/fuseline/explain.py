@@ -115,6 +115,8 @@ class _Search:
     def __init__(self, seen: Situation, like: Likeness, balance: np.ndarray) -> None:
         self.seen, self.like, self.balance = seen, like, balance
         self.quick = slice(None, None, max(1, len(seen.part) // QUICK))
+        self.cells = {c: seen.cells[c][seen.part] for c in like.needed}
+        self._options: dict[str, list[Fault]] = {}
         self._made: dict[Fault, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = {}
         self._weights: dict[frozenset[str], np.ndarray] = {}
         self._drafts: dict[tuple[Fault, ...], _Draft] = {}
@@ -126,12 +128,12 @@ class _Search:
         for column in seen.violated:
             done = {c for f in base for c in f.columns}
             if column not in done:
-                faults = [f for f in self._options(column, joint=True) if column in f.columns]
+                faults = [f for f in self._proposed(column) if column in f.columns]
                 base = self._best([(*base, f) for f in faults if not done & set(f.columns)] or [base])
         if base:
             self._draft(base)
         suspect = {*seen.change.columns, *seen.change.broken, *seen.change.loosened}
-        several = [f for c in seen.matter if c in suspect for f in self._options(c, joint=True)]
+        several = [f for c in seen.matter if c in suspect for f in self._proposed(c)]
         current = base
         for _ in range(ROUNDS):
             broken = {c for f in current for c in f.columns}
@@ -146,13 +148,15 @@ class _Search:
         ranked = sorted(whole, key=lambda d: d.rank)[:SCORED]
         return [d for d in ranked if d.rank <= max(2.0 * ranked[0].rank, ranked[0].rank + FAR)] if ranked else []
 
-    def _options(self, column: str, *, joint: bool = False) -> list[Fault]:
-        found = [f for kind in FAULTS for f in kind.propose(self.seen, column)]
-        return [f for f in found if joint or len(f.columns) == 1]
+    def _proposed(self, column: str) -> list[Fault]:
+        """The faults of a column, and of others with it, that are worth a look; each column is looked at once."""
+        if column not in self._options:
+            self._options[column] = [f for kind in FAULTS for f in kind.propose(self.seen, column)]
+        return self._options[column]
 
     def _first(self, column: str) -> Fault:
         """The simplest kind of fault of a changed column, or what was found to fit it."""
-        options = self._options(column)
+        options = [f for f in self._proposed(column) if len(f.columns) == 1]
         tried = [f for f in options if (f,) in self._drafts]
         return min(tried, key=lambda f: self._drafts[(f,)].rank) if tried else options[0]
 
@@ -164,8 +168,7 @@ class _Search:
             seen = self.seen
             made = [self._make(f) for f in faults]
             values = {k: v for put, _ in made for k, v in put.items()}
-            cells = {c: seen.cells[c][seen.part] for c in self.like.needed}
-            cells |= {k: v for _, placed in made for k, v in placed.items() if k in cells}
+            cells = self.cells | {k: v for _, placed in made for k, v in placed.items() if k in self.cells}
             weights, quick = self.weights(set(values)), self.quick
             features = self.like.standard(self.like.features({k: v[quick] for k, v in cells.items()}, None))
             distance = self.like.distance(features, weights[quick], len({*seen.change.columns, *values}))
@@ -239,11 +242,11 @@ class Likeness:
         found += [a * b for i, a in enumerate(codes) for b in codes[:i]]
         if self.together is not None and self.watched:
             found += list(self.together.products(cells, self.watched).T)
-        for name in self.scores if scores is not None else ():
-            place = scores[name]  # type: ignore[index]
-            found.append(self.score_codes[name][place])
-            sixth = self.sixths[name][place]
-            found += [(sixth == k).astype(np.float64) for k in range(6)]
+        if scores is not None:
+            for name, sixths in self.sixths.items():
+                place = scores[name]
+                found.append(self.score_codes[name][place])
+                found += [(sixths[place] == k).astype(np.float64) for k in range(6)]
         return np.column_stack(found) if found else np.zeros((len(next(iter(cells.values()))), 0))
 
     def score_cells(self, scores: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ from fuseline.explain import SHARP, World
 from fuseline.records import Task
 from fuseline.selection import weighted_metric
 
-EXPECTED_NOISE = 0.7  # of these, where errors are expected ones
 NOISE = 1.0  # standard errors of a weighted metric that count for nothing
+EXPECTED_NOISE = 0.7  # of these, where errors are expected ones
 DOUBTED = 0.1  # of the belief in the likeliest world: what is believed less is left out
 
 
@@ -41,7 +41,7 @@ class Estimate:
 
     Attributes:
         total: AUC lost, or the share of RMSE gained; 0.0 or more.
-        risk: the same with no world counted for more than five times what halts: what the decision is made by, so that
+        risk: the same with no world counted for more than `most` of `estimate`: what the decision is made by, so that
             an explanation that is hardly believed cannot halt because it would be a catastrophe.
         readings: the worlds, the most believed first.
     """
@@ -161,7 +161,7 @@ def estimate(worlds: Sequence[World], losses: Sequence[float], most: float) -> E
     """
     if not worlds:
         return Estimate()
-    least = min(w.distance for w in worlds)  # 1e-300 and the like have no sixth power
+    least = min(w.distance for w in worlds)  # 1e-300 and the like have no eighth power
     belief = np.array([w.prior * (w.distance / least) ** -SHARP for w in worlds])
     counted = np.where(belief >= DOUBTED * belief.max(), belief, 0.0)
     counted /= counted.sum()

@@ -71,7 +71,7 @@ class Raked:
 
 
 @dataclass(frozen=True)
-class Prior:
+class LabelShift:
     """The classes, or high and low targets, come in other shares: rows are weighted by their labels alone.
 
     The weights of the classes are those under which the mean scores are the batch's (Lipton, Wang & Smola, ICML 2018);
@@ -82,7 +82,7 @@ class Prior:
     fitted: ClassVar[int] = 1
 
     @classmethod
-    def propose(cls, seen: Situation) -> Iterator[Prior]:
+    def propose(cls, seen: Situation) -> Iterator[LabelShift]:
         """Where the scores are spread differently."""
         if seen.change.scores:
             yield cls()

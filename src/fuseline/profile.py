@@ -16,12 +16,10 @@ from fuseline.bins import (
     SCORE_BINS,
     Binning,
     Bins,
-    Histogram,
     count_numbers,
     count_text,
     cut,
     floats,
-    histogram,
     named_scores,
     quantile_edges,
     text_hashes,
@@ -33,13 +31,11 @@ from fuseline.errors import ContractBroken
 __all__ = [
     "Binning",
     "Bins",
-    "Histogram",
     "Ids",
     "Profile",
     "Sample",
     "Tally",
     "count_duplicates",
-    "histogram",
     "learn_bins",
     "merge",
     "named_scores",
@@ -207,11 +203,6 @@ class Profile:
             self.scores[name] = self.scores[name].plus(_tally(self.bins.scores[name], column))
         self.rows += rows.num_rows
         self._keep(rows, scores, np.asarray(row_numbers, dtype=np.int64))
-
-    def histograms(self) -> dict[str, Histogram]:
-        """The counts by feature, and by score under `score` (or `score_0`, `score_1` ...)."""
-        binnings = {**self.bins.columns, **self.bins.scores}
-        return {k: histogram(binnings[k], t.counts) for k, t in {**self.columns, **self.scores}.items()}
 
     def sample(self) -> Sample:
         """A uniform sample of at most 5,000 rows: those whose hash of seed and row number is least."""
@@ -387,7 +378,7 @@ class Ids:
         if pa.types.is_integer(ids.type):
             hashes = _mixed(ids.drop_null().to_numpy(zero_copy_only=False).astype(np.int64), 0)
         else:
-            hashes = text_hashes(text_ids(ids).drop_null())
+            hashes = text_hashes(text_ids(ids).drop_null().to_pylist())
         self._file.write(hashes.astype("<u8").tobytes())
 
     def close(self) -> None:

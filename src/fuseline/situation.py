@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from fuseline.cells import Axis, numbers
-from fuseline.dependence import Dependence
+from fuseline.dependence import Dependence, block
 from fuseline.detect import Change
 from fuseline.records import Task
 from fuseline.replay import move, rescale
@@ -58,6 +58,7 @@ class Situation:
         self.part, self.batch, self.batch_cells, self.batch_score_cells = part, batch, batch_cells, batch_score_cells
         self.change, self.matter, self.together, self.seed = change, tuple(matter), together, seed
         self.task, self.target, self.scores, self.batch_scores = task, target, scores, batch_scores
+        self._ranked: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
     def rows(self) -> int:
@@ -70,10 +71,19 @@ class Situation:
         return tuple(c for c in self.change.columns if self.missing(c) > MISSING)
 
     @cached_property
-    def ranked(self) -> Mapping[str, np.ndarray]:
-        """The known numbers of each ordered column that changed, ascending."""
-        found = {c: numbers(self.pool[c]) for c in self.change.columns if self.axes[c].ordered}
-        return {c: np.sort(v[~np.isnan(v)]) for c, v in found.items()}
+    def apart(self) -> tuple[str, ...]:
+        """The columns that no longer go together with the others, though with each other (`dependence.block`)."""
+        if self.together is None:
+            return ()
+        names = self.together.columns
+        return tuple(names[i] for i in block(self.together.broken({c: self.batch_cells[c] for c in names})))
+
+    def ranked(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """The known values of a column of numbers or times in the pool and in the batch, ascending; sorted once."""
+        if column not in self._ranked:
+            pool, batch = (np.sort(v[~_null(v)]) for v in (self.pool[column], self.batch[column]))
+            self._ranked[column] = pool, batch
+        return self._ranked[column]
 
     def missing(self, column: str) -> float:
         """The share of the batch that weights of at most 30 cannot make of the reference.
@@ -93,8 +103,7 @@ class Situation:
 
     def _lacking_values(self, column: str) -> float:
         """The same of single values and narrow ranges that are common in the batch: a default, another unit."""
-        known, there = self.ranked[column], numbers(self.batch[column])
-        there = np.sort(there[~np.isnan(there)])
+        known, there = (numbers(v) for v in self.ranked(column))
         values, counts = np.unique(there, return_counts=True)
         shares = counts / self.rows
         low, high = (np.searchsorted(known, values, side) for side in ("left", "right"))
@@ -102,9 +111,8 @@ class Situation:
         if _sudden(was, shares):
             return 1.0
         lacking = float(np.maximum(shares - CAP * was, 0.0)[shares > MISSING].sum())
-        spread = np.repeat(low, counts) + _turns(counts) * np.repeat(
-            high - low, counts
-        )  # equal values share their ranks
+        # equal values share their ranks
+        spread = np.repeat(low, counts) + _turns(counts) * np.repeat(high - low, counts)
         fine = np.bincount(np.minimum(spread * FINE // max(len(known), 1), FINE - 1).astype(np.int64), minlength=FINE)
         return max(lacking, float(np.maximum(fine / self.rows - CAP / FINE, 0.0).sum()))
 
@@ -133,9 +141,8 @@ class Situation:
 
     def rescaled(self, column: str, rng: np.random.Generator, *, turned: bool = False) -> np.ndarray:
         """Values of the rows `part` with the batch's values of their ranks."""
-        known = [np.sort(v[~_null(v)]) for v in (self.pool[column], self.batch[column])]  # times stay times
         nulls = float(self.axes[column].shares[-1]), float(self.denoised(column)[-1])
-        return rescale(self.pool[column][self.part], known[0], known[1], nulls, rng, turned=turned)
+        return rescale(self.pool[column][self.part], *self.ranked(column), nulls, rng, turned=turned)
 
     def group(self, column: str) -> Group:
         """A column as raking wants it."""

@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 
 from fuseline.damage import Dealt, Exchanged, Joined, Moved, Noisy, Rescaled, Swapped, Turned
-from fuseline.mixes import Prior, Raked, Same
+from fuseline.mixes import LabelShift, Raked, Same
 from fuseline.situation import Situation
 
 
@@ -70,5 +70,5 @@ class Fault(Protocol):
         ...
 
 
-SELECTIONS: tuple[type[Selection], ...] = (Same, Raked, Prior)
+SELECTIONS: tuple[type[Selection], ...] = (Same, Raked, LabelShift)
 FAULTS: tuple[type[Fault], ...] = (Rescaled, Moved, Noisy, Turned, Swapped, Dealt, Joined, Exchanged)

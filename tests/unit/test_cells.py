@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuseline.bins import HASH_BINS, Binning, count_numbers, count_text, histogram, quantile_edges
-from fuseline.cells import COMMON, Axis, as_histogram, axes, axis, histograms, numbers
+from fuseline.bins import HASH_BINS, Binning, count_numbers, count_text, quantile_edges
+from fuseline.cells import COMMON, Axis, axes, axis, numbers
 from fuseline.contract import learn
 from fuseline.profile import learn_bins
 
@@ -76,6 +76,15 @@ def test_below_above_and_null_have_the_last_cells(before: list, after: list) -> 
             assert cell < found.size - 3
         elif len(known):
             assert cell == found.size - (3 if value < known.min() else 2)
+
+
+@given(values, values)
+def test_a_number_lies_between_the_edges_of_its_cell(before: list, after: list) -> None:
+    found = of_numbers(floats(before))
+    edges = found.binning.edges
+    for value, cell in zip(floats(after), found.place(floats(after)), strict=True):
+        if cell < found.binning.regular:
+            assert edges[cell] < value <= edges[cell + 1]
 
 
 @given(texts, texts)
@@ -153,29 +162,6 @@ def test_a_reference_without_rows_has_no_shares() -> None:
     found = axis("x", Binning("numeric", edges=(0.0, 1.0)), np.zeros(0))
     assert found.shares.tolist() == [0.0, 0.0, 0.0, 0.0]
     assert found.middles.tolist() == [0.0, 0.0, 1.0, 0.5]
-
-
-# ── counts as the checks want them ───────────────────────────────────────────────────────────────
-
-
-@given(values, values)
-def test_a_histogram_of_cells_is_that_of_the_bins(before: list, after: list) -> None:
-    found = of_numbers(floats(before))
-    from_cells = as_histogram(found, found.counts(found.place(floats(after))))
-    from_bins = histogram(found.binning, count_numbers(found.binning, floats(after)))
-    assert from_cells.regular.tolist() == from_bins.regular.tolist()
-    assert (from_cells.below, from_cells.above, from_cells.null) == (from_bins.below, from_bins.above, from_bins.null)
-    assert from_cells.rows == len(after)
-
-
-@given(texts, texts)
-def test_a_histogram_of_levels_has_every_row_once(before: list, after: list) -> None:
-    city = of_levels(objects(before))
-    found = histograms({"city": city}, {"city": city.place(objects(after))})["city"]
-    assert found.rows == len(after)
-    assert found.null == after.count(None)
-    assert found.unseen == sum(v is not None and v not in before for v in after)
-    assert not found.ordered
 
 
 # ── all columns ──────────────────────────────────────────────────────────────────────────────────

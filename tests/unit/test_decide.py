@@ -15,7 +15,7 @@ from fuseline.decide import GROSS, STRANGE, Stakes, causes, explanations, gross,
 from fuseline.detect import Change
 from fuseline.explain import World
 from fuseline.harm import Estimate, estimate
-from fuseline.mixes import Prior, Raked, Same
+from fuseline.mixes import LabelShift, Raked, Same
 from fuseline.records import Assessment, Cause, Check
 
 STAKES = Stakes("auc", 0.8, 0.02, "warn", 6)
@@ -157,7 +157,7 @@ def test_another_mix_of_rows_halts_where_the_model_does_not_cope_with_it():
     assert cause.sentence == f"x, y changed, as in {mix.sentence()}: {STAKES.cost(HIGH)}"
     (cause,) = decided(Change(columns=("x",)), costing((world(mix=mix), HIGH)))
     assert cause.column == "x"
-    (cause,) = decided(Change(scores=True), costing((world(mix=Prior()), HIGH)))
+    (cause,) = decided(Change(scores=True), costing((world(mix=LabelShift()), HIGH)))
     assert cause.sentence.startswith("the scores are spread differently, as in the same kind of rows, with the labels ")
 
 

@@ -124,14 +124,14 @@ def test_a_shifted_column_fires_and_clean_ones_do_not() -> None:
     assert change.columns == ("other",)
     assert not change.scores
     assert {c.name for c in change.checks if c.fired} == {"distance", "ks"}
-    assert change.evidence["other"] > 1.0 > change.evidence["price"]
 
 
 def test_the_most_changed_column_comes_first() -> None:
     batch = draw(2000, 1)
     change = found(USUAL, batch | {"other": batch["other"] + 0.4, "price": batch["price"] * 100})
     assert change.columns == ("price", "other")
-    assert change.evidence["price"] > change.evidence["other"]
+    change = found(USUAL, batch | {"other": batch["other"] + 40.0, "price": batch["price"] * 1.2})
+    assert change.columns == ("other", "price")
 
 
 def test_scores_that_are_spread_differently_are_no_column() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fuseline.detect import Change
-from fuseline.mixes import Prior, Raked, Same
+from fuseline.mixes import LabelShift, Raked, Same
 from fuseline.selection import CAP
 
 
 @dataclass
 class Labelled:
-    """What `Prior` looks at: labels and scores of the pool, and the scores of the batch."""
+    """What `LabelShift` looks at: labels and scores of the pool, and the scores of the batch."""
 
     task: str
     target: np.ndarray
@@ -80,7 +80,7 @@ def test_raked_rows_have_the_shares_of_the_batch(people, older):
         (Raked(("age",), False), "another mix of the same kind of rows (by age)"),
         (Raked(("a", "b", "c", "d"), True), "another mix of the same kind of rows (by a, b, c …)"),
         (Raked((), True), "another mix of the same kind of rows (by score)"),
-        (Prior(), "the same kind of rows, with the labels in other shares"),
+        (LabelShift(), "the same kind of rows, with the labels in other shares"),
     ],
 )
 def test_what_happened_is_said(world, said):
@@ -91,8 +91,8 @@ def test_what_happened_is_said(world, said):
 
 
 def test_labels_are_weighted_only_where_the_scores_changed(people, older):
-    assert list(Prior.propose(people.situation(older, Change(columns=("age",))))) == []
-    assert list(Prior.propose(people.situation(older, Change(scores=True)))) == [Prior()]
+    assert list(LabelShift.propose(people.situation(older, Change(columns=("age",))))) == []
+    assert list(LabelShift.propose(people.situation(older, Change(scores=True)))) == [LabelShift()]
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.8])
@@ -101,7 +101,7 @@ def test_two_classes_get_the_shares_that_the_scores_of_the_batch_show(people, ra
     yes = np.flatnonzero(truth == "yes")[: int(5_000 * rate)]
     no = np.flatnonzero(truth == "no")[: int(5_000 * (1 - rate))]
     seen = people.situation(frame.iloc[np.concatenate([yes, no])], Change(scores=True))
-    weights = Prior().weights(seen)
+    weights = LabelShift().weights(seen)
     assert np.average(seen.target, weights=weights) == pytest.approx(rate, abs=0.07)
     assert len(np.unique(weights)) == 2
 
@@ -111,7 +111,7 @@ def test_several_classes_get_the_shares_that_the_scores_of_the_batch_show(planne
     wanted = {"basic": 0.2, "none": 0.6, "plus": 0.2}
     rows = np.concatenate([np.flatnonzero(truth == k)[: int(4_000 * share)] for k, share in wanted.items()])
     seen = planners.situation(frame.iloc[rows], Change(scores=True))
-    found = np.bincount(seen.target, Prior().weights(seen)) / len(seen.target)
+    found = np.bincount(seen.target, LabelShift().weights(seen)) / len(seen.target)
     assert found == pytest.approx(list(wanted.values()), abs=0.08)
 
 
@@ -119,7 +119,7 @@ def test_a_class_that_the_pool_does_not_have_is_no_reason_to_fail():
     target = np.array([0, 0, 1, 1] * 50)
     scores = np.tile([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1]], (50, 1))
     batch = np.tile([0.3, 0.6, 0.1], (40, 1))
-    weights = Prior().weights(Labelled("multiclass", target, scores, batch))
+    weights = LabelShift().weights(Labelled("multiclass", target, scores, batch))
     assert np.isfinite(weights).all()
     assert weights[target == 1].sum() > weights[target == 0].sum()
 
@@ -127,7 +127,7 @@ def test_a_class_that_the_pool_does_not_have_is_no_reason_to_fail():
 def test_no_row_stands_for_more_than_the_cap():
     target = np.array([1] * 2 + [0] * 998)
     scores = np.where(target == 1, 0.9, 0.1)
-    weights = Prior().weights(Labelled("binary", target, scores, np.full(100, 0.9)))
+    weights = LabelShift().weights(Labelled("binary", target, scores, np.full(100, 0.9)))
     assert np.isfinite(weights).all()
     assert weights.max() / weights.min() <= CAP / 1e-3 * 1.01
 
@@ -137,7 +137,7 @@ def test_the_targets_of_a_regression_are_tilted_until_the_mean_score_is_met(spen
     frame, truth = spenders.draw(4_000, 4)
     kept = np.random.default_rng(0).random(4_000) < np.where(truth > np.median(truth), share, 1.0 - share)
     seen = spenders.situation(frame[kept], Change(scores=True))
-    weights = Prior().weights(seen)
+    weights = LabelShift().weights(seen)
     assert weights.mean() == pytest.approx(1.0)
     assert np.average(seen.scores, weights=weights) == pytest.approx(seen.batch_scores.mean(), abs=0.1)
     order = np.argsort(seen.target)
@@ -146,6 +146,6 @@ def test_the_targets_of_a_regression_are_tilted_until_the_mean_score_is_met(spen
 
 def test_a_mean_score_that_no_tilt_reaches_gives_finite_weights():
     target = np.arange(100.0)
-    weights = Prior().weights(Labelled("regression", target, target, np.full(10, 1e9)))
+    weights = LabelShift().weights(Labelled("regression", target, target, np.full(10, 1e9)))
     assert np.isfinite(weights).all()
     assert weights[-1] == weights.max()

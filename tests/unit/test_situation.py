@@ -149,6 +149,24 @@ def test_times_stay_times_when_they_are_rescaled(people):
     assert seen.violated == ("at",)
 
 
+def test_known_values_are_ranked_once_in_the_pool_and_in_the_batch(people, batch):
+    seen = people.situation(batch, changed("debt"))
+    pool, there = seen.ranked("debt")
+    for found, values in ((pool, seen.pool["debt"]), (there, batch["debt"])):
+        assert found.tolist() == sorted(values[~np.isnan(values)])
+    assert seen.ranked("debt")[0] is pool
+
+
+def test_columns_that_come_from_other_rows_together_are_apart(people, batch):
+    at = np.random.default_rng(0).permutation(1_000)
+    assert people.situation(batch).apart == ()
+    joined = batch.assign(income=batch["income"].to_numpy()[at], rent=batch["rent"].to_numpy()[at])
+    assert people.situation(joined).apart == ("income", "rent")
+    reference = Monitor.fit(*people.draw(50, 5), people.score).reference  # too few rows to learn what goes together
+    rows = people.rows(joined)
+    assert reference._situation(reference.see(rows), changed("rent"), rows).apart == ()
+
+
 def test_nulls_come_and_go_at_random(people, batch):
     for share in (0.0, 0.6):
         debt = np.where(np.arange(1_000) < 1_000 * share, np.nan, batch["debt"].fillna(18.0))

@@ -12,7 +12,7 @@ from fuseline import mixes
 from fuseline.damage import Dealt, Exchanged, Joined, Moved, Noisy, Rescaled, Swapped, Turned
 from fuseline.detect import Change
 from fuseline.harm import Estimate, Reading
-from fuseline.mixes import Prior, Raked, Same
+from fuseline.mixes import LabelShift, Raked, Same
 from fuseline.monitor import Monitor
 from fuseline.reference import Rows
 from fuseline.worlds import FAULTS, SELECTIONS
@@ -174,7 +174,7 @@ def test_labels_in_other_shares_are_found_where_the_columns_alone_do_not_explain
     rows = Rows({c: batch[c].to_numpy() for c in batch}, by_w(batch))
     seen = reference.see(rows)
     found = reference.harm(seen, reference.detector.detect(seen), rows, 0.02)
-    assert first(found).world.selection == Prior()
+    assert first(found).world.selection == LabelShift()
     assert found.total == pytest.approx(0.0, abs=0.005)  # an AUC does not depend on the shares of the labels
 
 
@@ -183,5 +183,5 @@ def test_labels_in_other_shares_are_found_where_the_columns_alone_do_not_explain
 
 def test_every_kind_is_tried_here():
     assert {kind for kind, _ in FAULTY.values()} == set(FAULTS)
-    assert set(SELECTIONS) == {Same, Raked, Prior}
+    assert set(SELECTIONS) == {Same, Raked, LabelShift}
     assert {kind.__module__ for kind in SELECTIONS} == {mixes.__name__}
