@@ -87,7 +87,8 @@ model.fit(past.drop(columns="status"), past["status"])
 #
 # `fit` learns what normal means from labelled rows **that training never saw**. A few thousand are good.
 #
-# - `tolerance` is the loss that you would not accept: 0.02 of AUC if you say nothing, or 5 % of RMSE.
+# - `tolerance` is the loss that you accept: 0.02 of AUC if you say nothing, or 5 % of RMSE. An estimate has an error:
+#   one of over 0.575 of the tolerance halts, which is 0.0115 of AUC.
 # - `mean_batches_between_false_halts` is a promise: 1,000 if you say nothing.
 
 # %%
@@ -245,18 +246,19 @@ assert merged.verdict == whole.verdict == "halt" and merged.causes[0].column == 
 # %% [markdown]
 # ## Save and load
 #
-# A monitor is two files: `monitor.json`, and `reference.parquet` with the labelled rows. The model is not in them: keep
-# it as you always do, and hand it over again. The loaded monitor gives the same verdicts; what it remembered of earlier
-# batches is not saved.
+# A monitor is two files: `monitor.json`, and the labelled rows in `reference-<digest>.parquet`. The model is not in
+# them: keep it as you always do, and hand it over again. The loaded monitor gives the same verdicts; what it remembered
+# of earlier batches is not saved. Save again into the same folder whenever you like: a save that is stopped halfway
+# leaves the monitor that was there.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
     monitor.save(folder)
-    print(", ".join(sorted(path.name for path in Path(folder).iterdir())))
+    print(", ".join(sorted(path.suffix for path in Path(folder).iterdir())))
     loaded = Monitor.load(folder, score=model.predict_proba)
 assert loaded.assess(features(cents)).causes == monitor.assess(features(cents)).causes
 
-# → monitor.json, reference.parquet
+# → .json, .parquet
 
 # %% [markdown]
 # ## Labels, when they come

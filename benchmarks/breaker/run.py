@@ -129,8 +129,7 @@ class _Asked:
     def __init__(self, case: Case, alone: bool) -> None:
         frame, target = case.reference
         self.case, self.number = case, 0
-        task = "regression" if case.set.task == "regression" else "classification"
-        self.monitor = Monitor.fit(frame, target, case.score, task=task)
+        self.monitors: dict[int | None, Monitor] = {}
         self.peers = [] if alone else peers(TOLERANCE)
         scores = case.score(frame)
         for peer in self.peers:
@@ -139,7 +138,7 @@ class _Asked:
     def about(self, batch, scores: np.ndarray, expected: int | None = None) -> dict:
         """Which of them halt a batch; milliseconds of each."""
         self.number += 1
-        monitor = self.monitor.expecting(expected)
+        monitor = self._monitor(expected)
         began = time.perf_counter()
         found = monitor.assess(batch, scores)
         ms = (time.perf_counter() - began) * 1e3
@@ -152,6 +151,15 @@ class _Asked:
         estimate = None if found.harm is None else found.harm * unit
         fired = any(c.kind != "leak" for c in found.causes)
         return {"said": said, "estimate": estimate, "verdict": found.verdict, "fired": fired, "cause": cause}
+
+    def _monitor(self, expected: int | None) -> Monitor:
+        """One that knows how many rows are usual; each batch is judged alone."""
+        if expected not in self.monitors:
+            frame, target = self.case.reference
+            task = "regression" if self.case.set.task == "regression" else "classification"
+            self.monitors[expected] = Monitor.fit(frame, target, self.case.score, task=task, expected_rows=expected)
+        self.monitors[expected].forget()
+        return self.monitors[expected]
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────

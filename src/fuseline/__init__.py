@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fuseline.revision import VERSION
+
 if TYPE_CHECKING:
     from fuseline.monitor import Monitor as Monitor
 
 METAFLOW_PACKAGE_POLICY = "include"
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Monitor", "__version__"]
 
 

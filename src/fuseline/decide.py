@@ -32,7 +32,7 @@ class Stakes:
     Attributes:
         metric: `auc`, `auc_ovr` or `rmse`.
         value: what it is on the reference.
-        tolerance: the loss that halts: of AUC, or the share of RMSE.
+        tolerance: the loss that is accepted: of AUC, or the share of RMSE; an estimate over `bound` halts.
         on_drift: whether change whose harm cannot be read warns or halts.
         columns: how many features there are.
     """

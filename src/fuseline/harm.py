@@ -55,10 +55,6 @@ class Estimate:
         """How far it is believed that the batch is another mix of the same kind of rows, 0 to 1."""
         return sum(r.belief for r in self.readings if r.world.selection is not None)
 
-    def share(self, column: str) -> float:
-        """How far it is believed that a column is broken, 0 to 1."""
-        return sum(r.belief for r in self.readings if column in r.world.columns)
-
 
 class Outcome:
     """The labels and scores of the pool, and the metric under weights or other scores.

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 from fuseline import sources, tables
 from fuseline.artifacts import file_digest
 from fuseline.batches import Batches, Received
-from fuseline.errors import DataError, NotFound, Refused
+from fuseline.errors import DataError, Refused
+from fuseline.history import History
 from fuseline.ledger import Ledger
 from fuseline.models import Models, registered
 from fuseline.monitoring import Monitoring, metrics_document
 from fuseline.opinion import SAMPLE
 from fuseline.predictions import METRICS, PREDICTIONS, REJECTED, Predictions, Scored
-from fuseline.profile import merge, named_scores
+from fuseline.profile import Profile, merge, named_scores
 from fuseline.projects import Project
 from fuseline.records import Assessment, Cause, Entry, HalfOpened, Mode, Started
 from fuseline.scoring import Piece, Scorer, ShardScore
-from fuseline.stages import HISTORY, SMALL, Past
 from fuseline.state import Batch, State
 from fuseline.storage import Store
 
@@ -90,6 +90,7 @@ class Inference:
     ) -> None:
         self.project, self.store, self.ledger, self.models = project, store, ledger, models
         self.batches, self.predictions, self.attempt, self.shards = batches, predictions, attempt, shards
+        self._histories: dict[tuple[str, str], History] = {}
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────
 
@@ -270,20 +271,19 @@ class Inference:
     def assess(self, job: Job, scores: Sequence[ShardScore]) -> Scored:
         """Merge the shards of a batch, judge it, and stage what would be published."""
         scores = sorted(scores, key=lambda s: s.shard)
-        model = self.models.open(job.version, job.manifest)
+        history, whole = self._history(job), merge([s.profile for s in scores])
         with tempfile.TemporaryDirectory(prefix="fuseline-") as folder, ExitStack() as stack:
             local = [stack.enter_context(self.store.local(self._staged(job, s.ids))) for s in scores if s.ids]
-            monitoring = Monitoring(self.project.config, model)
-            assessment = monitoring.assess(scores, local, self._past(job, monitoring))
+            assessment = history.monitoring.assess(scores, local, history.before(job.batch), whole)
             try:
                 digest = self._merge(job, [s.part for s in scores if s.part], Path(folder) / PREDICTIONS)
             except DataError as error:  # what postprocess returned has other types in one shard than in another
                 cause = Cause("model", str(error), fault="model", level="halt")
                 digest, assessment = "", replace(assessment, verdict="halt", causes=(cause, *assessment.causes))
             self._merge(job, [s.rejected_part for s in scores if s.rejected_part], Path(folder) / REJECTED)
-        document = metrics_document(job.batch, job.version, job.scored_at, assessment, scores)
+        document = metrics_document(job.batch, job.version, job.scored_at, assessment, scores, whole)
         self.store.put(self._staged(job, METRICS), document)
-        self._stage_sample(job, scores)
+        self._stage_sample(job, whole)
         return Scored(
             batch=job.batch,
             name=job.name,
@@ -300,22 +300,13 @@ class Inference:
             assessment=assessment,
         )
 
-    def _past(self, job: Job, monitoring: Monitoring) -> list[Past]:
-        """The newest published batches that this version scored, the oldest first; a slow leak shows in them."""
-        state = self.ledger.state()
-        same = [
-            (k, b) for k, b in state.with_status("published").items() if b.version == job.version and k != job.batch
-        ]
-        newest = sorted(same, key=lambda item: item[1].scored_at)[-(HISTORY - 1) :]
-        found = []
-        for key, batch in newest:
-            metrics, sample = (self.batches.staged_key(key, batch.attempt, file) for file in (METRICS, SAMPLE))
-            try:
-                rows = self.store.get(sample) if batch.rows < SMALL else None
-                found.append(monitoring.past(self.store.get(metrics), rows))
-            except NotFound:
-                continue  # staged files may be cleared away; what is left is enough
-        return found
+    def _history(self, job: Job) -> History:
+        """The version's monitor with what it remembers, made ready once for all batches of a run."""
+        version = job.version, job.manifest
+        if version not in self._histories:
+            monitoring = Monitoring(self.project.config, self.models.open(*version))
+            self._histories[version] = History(monitoring, self.ledger, self.batches)
+        return self._histories[version]
 
     def _merge(self, job: Job, parts: Sequence[str], target: Path) -> str:
         """Join staged parts into one staged file; returns its digest, empty where there are no parts."""
@@ -326,11 +317,11 @@ class Inference:
         self.store.upload(self._staged(job, target.name), target)
         return file_digest(target)
 
-    def _stage_sample(self, job: Job, scores: Sequence[ShardScore]) -> None:
+    def _stage_sample(self, job: Job, whole: Profile) -> None:
         """Keep a uniform sample of the accepted rows with their scores, for people and for a second opinion."""
         import pyarrow as pa
 
-        sample = merge([s.profile for s in scores]).sample()
+        sample = whole.sample()
         if not len(sample.rows):
             return
         table = sample.features

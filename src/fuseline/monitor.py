@@ -9,37 +9,33 @@ It needs no flow, no store and no labels of the batch.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fuseline import performance
-from fuseline.bins import Bins
+from fuseline import limits, performance, saved
 from fuseline.canonical import Canonical, Kind, canonical, identities, kind_of, repeats
 from fuseline.contract import learn
 from fuseline.decide import Stakes, verdict
 from fuseline.detect import Seen
-from fuseline.errors import ArtifactError, DataError, ModelFault, SettingsError
-from fuseline.given import asked, by_text, form_of, in_types, labelled, shaped, type_name, type_named
+from fuseline.errors import DataError, ModelFault, SettingsError
+from fuseline.given import asked, by_text, form_of, in_types, labelled, shaped
 from fuseline.profile import Profile, learn_bins, sampled
 from fuseline.realised import POOLED, WINDOWS, Realised, realise
-from fuseline.records import Assessment, Cause, Check, Level, Measured, Task
+from fuseline.records import Assessment, Cause, Check, Level, Measured
 from fuseline.reference import Reference, Rows
+from fuseline.saved import Saved
 from fuseline.stages import HISTORY, SMALL, Past, judge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
 COPIES_MOST = 0.02  # share of rows that may be copies where the reference has none
 BROKEN_MOST = 0.05  # share of values that are no number, or infinite, beyond which a batch is halted
-MONITOR, REFERENCE = "monitor.json", "reference.parquet"
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,6 @@ class Settings:
         ):
             if not allowed:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected {expected}")
-
-    def tolerated(self, task: Task) -> float:
-        """The loss that halts: of AUC, or the share of RMSE."""
-        if self.tolerance is not None:
-            return self.tolerance
-        return 0.05 if task == "regression" else 0.02
 
 
 class Monitor:
@@ -92,10 +82,10 @@ class Monitor:
         if measured is None:
             raise DataError("the reference cannot be measured: it needs two rows of every class, or two rows at all")
         self.measured: Measured = measured
-        tolerance = settings.tolerated(reference.task)
+        tolerance = limits.tolerance(reference.task, settings.tolerance)
         self.stakes = Stakes(measured.metric, measured.value, tolerance, settings.drift_policy, len(kinds))
         self._same: dict[tuple[str, ...], np.ndarray] = {}
-        self._past: list[tuple[int, Past]] = []
+        self._past: list[tuple[tuple[bytes, int], Past]] = []
         self._labelled: list[tuple[np.ndarray, np.ndarray]] = []
 
     # ── fit ──────────────────────────────────────────────────────────────────────────────────────
@@ -121,8 +111,10 @@ class Monitor:
             target: a column of `reference`, or an array of its length. Rows without a label are left out.
             score: the model: takes a frame of the features, gives an array of shape (rows,), or (rows, classes) in the
                 sorted order of the classes. Of two classes the second one's probability is the score.
-            tolerance: harm that halts: AUC lost (one class against the rest, where there are several), by default
-                0.02; or for a regression the share by which RMSE rises, by default 0.05.
+            tolerance: the loss that you accept: of AUC (one class against the rest, where there are several), by
+                default 0.02; or for a regression the share by which RMSE rises, by default 0.05. An estimate of over
+                0.575 of it (`breaker.HALTS`) halts a batch, since it has an error: 0.0115 of AUC by default. Labels
+                condemn the model where all of it is lost.
             mean_batches_between_false_halts: how rare false halts of clean batches are to be.
             drift_policy: whether change that is everywhere, and whose harm only labels show, warns or halts.
             expected_rows: rows of a usual batch; half or twice as many halt. None: not checked.
@@ -133,44 +125,44 @@ class Monitor:
             ModelFault: the model fails, or does not give one finite score for each row.
             SettingsError: a setting is out of its range.
         """
+        import pandas as pd
         import pyarrow as pa
 
         settings = Settings(task, tolerance, mean_batches_between_false_halts, drift_policy, expected_rows, seed)
         frame, truth = labelled(reference, target)
         kinds: dict[str, Kind] = {str(c): kind_of(frame[c]) for c in frame.columns}
         dtypes = {str(c): frame[c].dtype for c in frame.columns}
-        plain = _frame(canonical(frame, kinds))
+        plain = pd.DataFrame(dict(canonical(frame, kinds).values))
         form, classes = form_of(task, truth)
         scores = asked(score, frame, form, len(classes))
         importance = performance.column_importance(
             lambda part: asked(score, in_types(part, dtypes), form, len(classes)), plain, truth, form, classes, seed
         )
         bins = learn_bins(plain, learn(pa.Table.from_pandas(plain, preserve_index=False)), scores)
-        return cls._made(settings, plain, truth, scores, form, classes, bins, importance, kinds, dtypes, score)
+        kept = Saved(asdict(settings), form, classes, kinds, dtypes, importance, bins, plain, truth, scores)
+        return cls._of(kept, score)
 
     @classmethod
-    def _made(
-        cls,
-        settings: Settings,
-        plain: pd.DataFrame,
-        truth: np.ndarray,
-        scores: np.ndarray,
-        form: Task,
-        classes: Sequence[str],
-        bins: Bins,
-        importance: dict[str, float],
-        kinds: dict[str, Kind],
-        dtypes: dict[str, Any],
-        score: Callable[[pd.DataFrame], np.ndarray] | None,
-    ) -> Monitor:
+    def _of(cls, kept: Saved, score: Callable[[pd.DataFrame], np.ndarray] | None) -> Monitor:
         def rescore(part: pd.DataFrame) -> np.ndarray:
             if score is None:
                 raise ModelFault("the monitor was loaded without its model: Monitor.load(path, score=...)")
-            return asked(score, in_types(part, dtypes), form, len(classes))
+            return asked(score, in_types(part, kept.dtypes), kept.task, len(kept.classes))
 
-        budget = 1.0 / settings.mean_batches_between_false_halts
-        reference = Reference(rescore, plain, truth, scores, form, classes, bins, importance, budget, settings.seed)
-        return cls(settings, reference, kinds, dtypes, score)
+        settings = Settings(**kept.settings)
+        reference = Reference(
+            score=rescore,
+            frame=kept.frame,
+            truth=kept.truth,
+            scores=kept.scores,
+            task=kept.task,
+            classes=kept.classes,
+            bins=kept.bins,
+            importance=kept.importance,
+            budget=1.0 / settings.mean_batches_between_false_halts,
+            seed=settings.seed,
+        )
+        return cls(settings, reference, kept.kinds, kept.dtypes, score)
 
     # ── assess ───────────────────────────────────────────────────────────────────────────────────
 
@@ -201,13 +193,6 @@ class Monitor:
         """Forget earlier batches and their labels."""
         self._past, self._labelled = [], []
 
-    def expecting(self, rows: int | None) -> Monitor:
-        """The same monitor with another `expected_rows`; what one remembers the other does not."""
-        other = copy(self)
-        other.settings = replace(self.settings, expected_rows=rows)
-        other._past, other._labelled = list(self._past), list(self._labelled)
-        return other
-
     def _judged(self, found: Canonical, scores: np.ndarray, causes: list[Cause], checks: list[Check]) -> Assessment:
         whole = self.reference.see(Rows(found.values, scores))
         same = identities(found.values, whole.cells)
@@ -215,9 +200,12 @@ class Monitor:
         checks += self._duplicates(found, whole, copies, causes)
         at = order[sampled(same[order] + copies.astype(np.uint64), self.settings.seed)]
         rows = Rows(found.values, scores, whole.cells).take(at)
-        return self._settled(rows, whole.counts, int(np.bitwise_xor.reduce(same) % 2**63), causes, checks)
+        return self._settled(rows, whole.counts, causes, checks)
 
-    def _settled(self, rows: Rows, counts: Any, digest: int, causes: list[Cause], checks: list[Check]) -> Assessment:
+    def _settled(
+        self, rows: Rows, counts: Mapping[str, np.ndarray], causes: list[Cause], checks: list[Check]
+    ) -> Assessment:
+        digest = self._digest(rows, counts)
         past = [p for d, p in self._past if d != digest]  # asked about again it is no second batch
         judged = judge(self.reference, rows, self.stakes, counts, past)
         found = verdict([*causes, *judged.causes], [*checks, *judged.checks], judged.harm, None, judged.worlds)
@@ -226,6 +214,19 @@ class Monitor:
             small = rows if len(rows.scores) < SMALL else None
             self._past = [*self._past, (digest, Past(judged.counts, judged.changed, small))][-HISTORY:]
         return found
+
+    def _digest(self, rows: Rows, counts: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
+        """What tells a batch from others by its features, however its rows come: in any order, whole or in parts.
+
+        Of all rows it is how many lie in each cell of each column; and the sum of their hashes, where all of them are
+        looked at. Which rows are a sample depends on their ids, so that of a larger batch the counts must do.
+        """
+        names = list(self.reference.columns)
+        counted = b"".join(counts[name].astype("<i8").tobytes() for name in names)
+        if len(rows.scores) < counts[names[0]].sum():
+            return counted, 0
+        cells = rows.cells or {c: a.place(rows.values[c]) for c, a in self.reference.columns.items()}
+        return counted, int(identities(rows.values, cells).sum(dtype=np.uint64))  # modulo 2**64
 
     def _exact(self, found: Canonical, rows: int) -> tuple[list[Cause], list[Check]]:
         """What needs no statistics: missing columns, values of another type, the number of rows."""
@@ -243,14 +244,8 @@ class Monitor:
                 level: Level = "halt" if checks[-1].fired else "warn"
                 said = f"{column} is {what} in {count:,} of {rows:,} rows; these values count as null"
                 causes.append(Cause("contract", said, column, count / rows, BROKEN_MOST, level=level))
-        expected = self.settings.expected_rows
-        if expected:
-            ratio = max(rows / expected, expected / max(rows, 1))
-            checks.append(Check("rows against expected", ratio, 2.0))
-            if checks[-1].fired:
-                said = f"{rows:,} rows where about {expected:,} are usual"
-                causes.append(Cause("rows", said, None, float(rows), float(expected)))
-        return causes, checks
+        unusual, counted = limits.against_expected(rows, self.settings.expected_rows)
+        return [*causes, *unusual], [*checks, *counted]
 
     def _duplicates(self, found: Canonical, seen: Seen, copies: np.ndarray, causes: list[Cause]) -> list[Check]:
         """Rows that are there more than once, against what as many reference rows show.
@@ -308,10 +303,20 @@ class Monitor:
             scores: of these rows.
             ids: something that names each row, so that the same rows are looked at however a batch is cut; without it
                 rows are told apart by what they hold.
+
+        Raises:
+            DataError: a column is missing or there more than once, or there is not one id for each row.
+            ModelFault: there is not one finite score for each row.
         """
         import pyarrow as pa
 
         found = canonical(by_text(part), self._kinds)
+        for named, what in ((found.missing, "missing"), (found.twice, "there more than once")):
+            if named:
+                these = f"columns {', '.join(named)} are" if len(named) > 1 else f"column {named[0]} is"
+                raise DataError(f"{these} {what}: no part can be counted without each column of the reference once")
+        if ids is not None and len(ids) != len(part):
+            raise DataError(f"there are {len(ids):,} ids for {len(part):,} rows of a part: give one for each")
         scores = self._checked(scores, len(part))
         types = {"text": pa.string(), "number": pa.float64(), "datetime": pa.timestamp("ns")}
         columns = {c: pa.array(v, types[self._kinds[c]], from_pandas=True) for c, v in found.values.items()}
@@ -342,9 +347,7 @@ class Monitor:
         sample = profile.sample()
         rows = Rows(canonical(sample.features.to_pandas(), self._kinds).values, sample.scores)
         rows = rows.take(np.argsort(sample.rows.view(np.uint64)))  # the order of rows by what they hold
-        counts = self.reference.fold(profile)
-        digest = int(np.bitwise_xor.reduce(sample.rows.view(np.uint64)) % 2**63)
-        return self._settled(rows, counts, digest, causes, checks)
+        return self._settled(rows, self.reference.fold(profile), causes, checks)
 
     # ── labels ───────────────────────────────────────────────────────────────────────────────────
 
@@ -371,34 +374,29 @@ class Monitor:
     # ── save and load ────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the monitor to a folder: `monitor.json` and `reference.parquet`; the model itself is not in it.
+        """Write the monitor to a folder, in place of the one that was saved there.
 
-        What it remembers of earlier batches is not written: a loaded monitor begins anew.
+        There are two files: `monitor.json`, and the labelled rows in `reference-<digest>.parquet`. The model itself is
+        not written, nor what the monitor remembers of earlier batches: a loaded monitor begins anew. A save that is
+        stopped anywhere leaves what was there before.
+
+        Raises:
+            DataError: a column's categories are neither text nor numbers.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        folder, reference = Path(path), self.reference
-        folder.mkdir(parents=True, exist_ok=True)
-        scores = reference.scores.reshape(len(reference.scores), -1)
-        table = pa.Table.from_pandas(reference.frame, preserve_index=False)
-        table = table.append_column("__label", pa.array(reference.truth))
-        for i in range(scores.shape[1]):
-            table = table.append_column(f"__score{i}", pa.array(scores[:, i]))
-        pq.write_table(table, folder / f"{REFERENCE}.new")
-        document = {
-            "format": FORMAT,
-            "settings": asdict(self.settings),
-            "task": reference.task,
-            "classes": list(reference.classes),
-            "kinds": self._kinds,
-            "dtypes": {c: type_name(d) for c, d in self._dtypes.items()},
-            "importance": dict(reference.importance),
-            "bins": reference.bins.to_json(),
-        }
-        (folder / f"{MONITOR}.new").write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
-        for name in (REFERENCE, MONITOR):
-            (folder / f"{name}.new").replace(folder / name)
+        of = self.reference
+        kept = Saved(
+            settings=asdict(self.settings),
+            task=of.task,
+            classes=of.classes,
+            kinds=self._kinds,
+            dtypes=self._dtypes,
+            importance=of.importance,
+            bins=of.bins,
+            frame=of.frame,
+            truth=of.truth,
+            scores=of.scores,
+        )
+        saved.write(Path(path), kept)
 
     @classmethod
     def load(cls, path: str | Path, score: Callable[[pd.DataFrame], np.ndarray] | None = None) -> Monitor:
@@ -409,46 +407,13 @@ class Monitor:
                 changed is `inconclusive`, since its harm cannot be read.
 
         Raises:
-            ArtifactError: the folder holds no monitor, or one of a newer format.
+            ArtifactError: the folder holds no monitor, one of a newer format, or rows that are not those that were
+                saved.
         """
-        import pyarrow.parquet as pq
-
         folder = Path(path)
-        try:
-            document = json.loads((folder / MONITOR).read_text(encoding="utf-8"))
-            if document["format"] > FORMAT:
-                found = f"{folder / MONITOR} has format {document['format']}"
-                raise ArtifactError(f"{found}; this Fuseline reads up to {FORMAT}: upgrade it")
-            frame = pq.read_table(folder / REFERENCE).to_pandas()
-            kinds, types, importance = (dict(document[key]) for key in ("kinds", "dtypes", "importance"))
-            named = [c for c in frame.columns if c.startswith("__score")]
-            scores = frame[named[0]].to_numpy() if len(named) == 1 else frame[named].to_numpy()
-            plain = _frame(canonical(frame, kinds))
-            dtypes = {c: type_named(d) for c, d in types.items()}
-            bins, settings = Bins.from_json(document["bins"]), Settings(**document["settings"])
-            return cls._made(
-                settings,
-                plain,
-                frame["__label"].to_numpy(),
-                scores,
-                document["task"],
-                document["classes"],
-                bins,
-                importance,
-                kinds,
-                dtypes,
-                score,
-            )
-        except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"{folder} holds no monitor that can be read: {error!r}. Fit it and save it again"
-            ) from error
-
-
-def _frame(found: Canonical) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(dict(found.values))
+        kept = saved.read(folder)
+        with saved.readable(folder):
+            return cls._of(kept, score)
 
 
 def _no_batch(rows: Any) -> Any:

@@ -8,19 +8,20 @@ only harm, a broken contract, a figure out of its bounds or code that fails halt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseline import tables
+from fuseline import limits, tables
 from fuseline.decide import Stakes, verdict
-from fuseline.errors import ModelFault
+from fuseline.errors import DataError, ModelFault
 from fuseline.models import REFERENCE, Model
 from fuseline.profile import Profile, Sample, count_duplicates, merge
 from fuseline.projects import Config
@@ -28,23 +29,55 @@ from fuseline.records import Assessment, Cause, Check, Level
 from fuseline.reference import Reference, Rows
 from fuseline.rows import labels_of, scores_of
 from fuseline.scoring import ShardScore
-from fuseline.stages import Judgement, Past, judge
+from fuseline.stages import Past, judge
 
 FORMAT = 1
 
 
+@dataclass(frozen=True)
+class _Counted:
+    counts: tuple[Annotated[int, msgspec.Meta(ge=0, le=2**53)], ...]
+
+
+@dataclass(frozen=True)
+class _Profile:
+    columns: Mapping[str, _Counted]
+    scores: Mapping[str, _Counted]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    worlds: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """What is read of metrics.json."""
+
+    format: Annotated[int, msgspec.Meta(le=FORMAT)]
+    assessment: _Judged
+    profile: _Profile
+
+
 class Monitoring:
-    """Judges batches that one version scored."""
+    """Judges batches that one version scored; the version's reference is read when it is first needed."""
 
     def __init__(self, config: Config, model: Model) -> None:
         self.config, self.model = config, model
 
-    def assess(self, shards: Sequence[ShardScore], ids: Sequence[Path] = (), past: Sequence[Past] = ()) -> Assessment:
+    def assess(
+        self,
+        shards: Sequence[ShardScore],
+        ids: Sequence[Path] = (),
+        past: Sequence[Past] = (),
+        whole: Profile | None = None,
+    ) -> Assessment:
         """Judge a batch from what scoring its shards left.
 
         Args:
             ids: the files of hashed ids that the shards wrote.
             past: the batches that this version scored before and that were published, the oldest first.
+            whole: the profiles of the shards, where they are merged already.
 
         Returns:
             A verdict with its causes. What cannot be computed is `inconclusive`, never an exception.
@@ -52,12 +85,13 @@ class Monitoring:
         fault = next((s.fault for s in shards if s.fault is not None), None)
         if fault is not None:
             return verdict((fault,), (), None)
-        profile = merge([s.profile for s in shards])
+        profile = whole or merge([s.profile for s in shards])
         causes, checks = self._exact(shards, profile, ids)
         if not profile.rows:
             return verdict(causes, checks, None)
-        judged = self._judge(profile, past)
-        business, found, figures = self._business(profile)
+        sample = profile.sample()
+        judged = judge(self.reference, self._rows(sample), self._stakes(), self.reference.fold(profile), past)
+        business, found, figures = self._business(sample, profile.rows)
         causes += [*judged.causes, *found]
         return verdict(causes, [*checks, *judged.checks, *figures], judged.harm, business, judged.worlds)
 
@@ -66,11 +100,11 @@ class Monitoring:
     def _exact(
         self, shards: Sequence[ShardScore], profile: Profile, ids: Sequence[Path]
     ) -> tuple[list[Cause], list[Check]]:
-        limits = self.config.checks
+        bounds = self.config.checks
         causes = list(dict.fromkeys(cause for s in shards for cause in s.schema))
         rejected = sum(s.rejected for s in shards)
         rows = profile.rows + rejected
-        checks = [Check("rejected rows", rejected / max(rows, 1), limits.max_rejected)]
+        checks = [Check("rejected rows", rejected / max(rows, 1), bounds.max_rejected)]
         if rejected:
             level: Level = "halt" if checks[0].fired or not profile.rows else "warn"
             why = Counter[str]()
@@ -79,22 +113,17 @@ class Monitoring:
             most = ", ".join(f"{reason} ({n:,})" for reason, n in why.most_common(3))
             share = "all" if not profile.rows else f"{rejected:,} of {rows:,}"
             sentence = f"{share} rows were rejected: {most}"
-            causes.append(Cause("rejected", sentence, None, rejected / rows, limits.max_rejected, level=level))
+            causes.append(Cause("rejected", sentence, None, rejected / rows, bounds.max_rejected, level=level))
         repeated = count_duplicates(ids) / max(profile.rows, 1)
-        checks.append(Check("repeated ids", repeated, limits.max_duplicate_ids))
+        checks.append(Check("repeated ids", repeated, bounds.max_duplicate_ids))
         if repeated:
             level = "halt" if checks[-1].fired else "warn"
             sentence = f"{repeated:.2%} of the rows repeat an id that was there before"
             causes.append(
-                Cause("duplicates", sentence, self.config.id_column, repeated, limits.max_duplicate_ids, level=level)
+                Cause("duplicates", sentence, self.config.id_column, repeated, bounds.max_duplicate_ids, level=level)
             )
-        if limits.expected_rows:
-            ratio = max(rows / limits.expected_rows, limits.expected_rows / max(rows, 1))
-            checks.append(Check("rows against expected", ratio, 2.0))
-            if checks[-1].fired:
-                sentence = f"{rows:,} rows where about {limits.expected_rows:,} are usual"
-                causes.append(Cause("rows", sentence, None, float(rows), float(limits.expected_rows)))
-        return causes, checks
+        unusual, counted = limits.against_expected(rows, bounds.expected_rows)
+        return [*causes, *unusual], [*checks, *counted]
 
     # ── 2. to 4. the stages ──────────────────────────────────────────────────────────────────────
 
@@ -121,9 +150,6 @@ class Monitoring:
         value = manifest.metrics[manifest.metric]
         return Stakes(manifest.metric, value, tolerance, checks.on_drift, len(manifest.features))
 
-    def _judge(self, profile: Profile, past: Sequence[Past]) -> Judgement:
-        return judge(self.reference, self._rows(profile.sample()), self._stakes(), self.reference.fold(profile), past)
-
     def _rows(self, sample: Sample) -> Rows:
         frame = tables.to_frame(sample.features, self.model.contract)
         return Rows({c: frame[c].to_numpy() for c in frame.columns}, sample.scores)
@@ -134,33 +160,41 @@ class Monitoring:
         Args:
             metrics: its metrics.json.
             sample: its sample.parquet where it was small, so that it is judged together with the next ones.
+
+        Raises:
+            DataError: they are not what this version's batches have, e.g. cut off.
         """
-        document = msgspec.json.decode(metrics)
-        profile = document["profile"]
-        counted = {**profile["columns"], **profile["scores"]}
-        axes = {**self.reference.columns, **self.reference.score_axes}
-        counts = {name: axis.fold(np.asarray(counted[name]["counts"])) for name, axis in axes.items()}
-        rows = None if sample is None else self._sampled(sample)
-        return Past(counts, changed=bool(document["assessment"].get("worlds")), rows=rows)
+        try:
+            document = msgspec.json.decode(metrics, type=_Metrics)
+            counted = {**document.profile.columns, **document.profile.scores}
+            counts = self.reference.by_cell({name: c.counts for name, c in counted.items()})
+        except (msgspec.MsgspecError, UnicodeDecodeError, DataError) as error:
+            raise DataError(f"metrics.json of an earlier batch cannot be read: {error}") from error
+        return Past(counts, bool(document.assessment.worlds), None if sample is None else self._sampled(sample))
 
     def _sampled(self, sample: bytes) -> Rows:
-        table = pq.read_table(pa.BufferReader(sample))
-        scores = np.column_stack([table.column(name).to_numpy() for name in self.reference.score_axes])
-        frame = tables.to_frame(table, self.model.contract)
-        return Rows({c: frame[c].to_numpy() for c in frame.columns}, scores if scores.shape[1] > 1 else scores[:, 0])
+        columns, scores = self.model.contract.names, list(self.reference.score_axes)
+        try:
+            table = pq.read_table(pa.BufferReader(sample)).select([*columns, *scores])
+            frame = tables.to_frame(table, self.model.contract)
+            found = np.column_stack([table.column(name).to_numpy() for name in scores])
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+            raise DataError(f"sample.parquet of an earlier batch cannot be read: {error}") from error
+        if found.dtype != np.float64 or (frame.dtypes != self.reference.frame.dtypes).any():
+            raise DataError("sample.parquet of an earlier batch holds other types than the reference")
+        return Rows({c: frame[c].to_numpy() for c in frame.columns}, found if found.shape[1] > 1 else found[:, 0])
 
     # ── 5. business ──────────────────────────────────────────────────────────────────────────────
 
-    def _business(self, profile: Profile) -> tuple[dict[str, float], list[Cause], list[Check]]:
+    def _business(self, sample: Sample, rows: int) -> tuple[dict[str, float], list[Cause], list[Check]]:
         """The project's own figures, on a uniform sample of the batch, against its bounds."""
         import math
 
-        sample = profile.sample()
         data = tables.to_frame(sample.features, self.model.contract)
         predictor = self.model.hooks
         try:
             frame = tables.predictions_frame(data, predictor.columns(sample.scores, data))
-            frame.attrs["rows"] = profile.rows
+            frame.attrs["rows"] = rows
             figures = predictor.business(frame)
         except ModelFault as error:
             return {}, [Cause("business", str(error), fault="model", level="inconclusive")], []
@@ -182,9 +216,9 @@ class Monitoring:
 
 
 def metrics_document(
-    batch: str, version: str, scored_at: str, assessment: Assessment, shards: Sequence[ShardScore]
+    batch: str, version: str, scored_at: str, assessment: Assessment, shards: Sequence[ShardScore], whole: Profile
 ) -> bytes:
-    """metrics.json of a batch: its assessment and the counts of its profile."""
+    """metrics.json of a batch: its assessment and the counts of its profile; `whole` is that of all shards."""
     document = {
         "format": FORMAT,
         "batch": batch,
@@ -192,6 +226,6 @@ def metrics_document(
         "scored_at": scored_at,
         "assessment": asdict(assessment),
         "reasons": dict(sum((Counter(s.reasons) for s in shards), Counter())),
-        "profile": merge([s.profile for s in shards]).to_json(),
+        "profile": whole.to_json(),
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1)

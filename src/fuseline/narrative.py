@@ -238,7 +238,8 @@ def _line(event: r.Tripped | r.HalfOpened | r.Reset | r.RetrainAsked | r.Trainin
 def _signal(event: r.Failed | r.Overdue | r.AlertTaken | r.AlertTried) -> str:
     match event:
         case r.Failed(flow=flow, error=why):
-            return f"{flow} failed: {why.splitlines()[0] if why else 'it does not say why'}"
+            said = why.splitlines()[0] if why else "it does not say why"
+            return said if said.startswith(flow) else f"{flow} failed: {said}"
         case r.Overdue(since=since, every_hours=hours, waiting=n):
             waits = f"{count(n, 'file')} wait{'s' * (n == 1)} in the inbox" if n else "nothing waits in the inbox"
             return (

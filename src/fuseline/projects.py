@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from fuseline import limits
 from fuseline.breaker import Policy
 from fuseline.errors import ProjectError, SettingsError
 from fuseline.records import Task
@@ -72,7 +73,8 @@ class Checks:
     """Bounds of the exact checks of a batch.
 
     Attributes:
-        tolerance: loss of the metric that halts; by default 0.02 of AUC, or 0.05 = 5 % of RMSE.
+        tolerance: loss of the metric that is accepted, by default 0.02 of AUC, or 0.05 = 5 % of RMSE; a batch is
+            halted where over 0.575 of it is estimated to be lost (`breaker.HALTS`), since an estimate has an error.
         max_rejected: share of rejected rows beyond which the batch is halted.
         max_duplicate_ids: share of rows whose id was there before, beyond which the batch is halted.
         expected_rows: rows of a usual batch; half or twice as many are halted. None: not checked.
@@ -152,10 +154,8 @@ class Config:
         )
 
     def tolerance(self, task: Task) -> float:
-        """The loss that halts: of AUC, or the share of RMSE for a regression."""
-        if self.checks.tolerance is not None:
-            return self.checks.tolerance
-        return 0.05 if task == "regression" else 0.02
+        """The loss that is accepted: of AUC, or the share of RMSE for a regression."""
+        return limits.tolerance(task, self.checks.tolerance)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class Cause:
     """One reason for a verdict, in the order of importance.
 
     Attributes:
-        kind: which check speaks, e.g. `contract`, `distance`, `mix`, `leak`, `drift`, `labels`, `model`, `business`.
+        kind: which check speaks: `contract`, `rows`, `rejected`, `duplicates`, `name` or `unreadable` of a file;
+            `distance`, `score`, `mix`, `leak`, `drift` or `harm` of what is in it; `labels`, `model`, `business`.
         sentence: what a person reads, with the figures in it.
         column: the column it is about, if it is about one.
         observed: the figure that was measured, in the unit that the sentence names.

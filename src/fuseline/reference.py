@@ -104,8 +104,21 @@ class Reference:
 
     def fold(self, profile: Profile) -> dict[str, np.ndarray]:
         """Rows by cell, from a profile that was counted into the same bins."""
-        counted = {**profile.columns, **profile.scores}
-        return {k: a.fold(counted[k].counts) for k, a in {**self.columns, **self.score_axes}.items()}
+        return self.by_cell({name: tally.counts for name, tally in {**profile.columns, **profile.scores}.items()})
+
+    def by_cell(self, counts: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows by cell, from rows by bin of each column and score, as profiles count them.
+
+        Raises:
+            DataError: a column or a score was not counted, or into other bins.
+        """
+        found = {}
+        for name, axis in {**self.columns, **self.score_axes}.items():
+            counted = np.asarray(counts.get(name, ()))
+            if counted.shape != axis.table.shape:
+                raise DataError(f"{name} is counted in {counted.size} bins; the reference has {axis.table.size}")
+            found[name] = axis.fold(counted)
+        return found
 
     def _score_cells(self, scores: np.ndarray) -> dict[str, np.ndarray]:
         named = named_scores(np.asarray(scores, dtype=np.float64))

@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from fuseline import __version__
+VERSION = "0.1.0"
 
 
 @cache
@@ -17,4 +17,4 @@ def revision() -> str:
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         data = path.read_bytes()
         total.update(f"{path.relative_to(folder).as_posix()}\0{len(data)}\0".encode() + data)
-    return f"{__version__}+{total.hexdigest()[:12]}"
+    return f"{VERSION}+{total.hexdigest()[:12]}"

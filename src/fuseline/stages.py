@@ -69,14 +69,17 @@ def judge(
     if not len(rows.scores):
         return Judgement(0.0, [], [])
     seen = reference.see(rows, counts)
-    own, together = seen.counts, _with_small_ones_before(rows, past)
-    if together is not rows:
+    own, parts = seen.counts, [rows, *_small_ones_before(rows, past)]
+    together, pooled = rows, []
+    if len(parts) > 1:
+        together = _joined(parts)
         seen = reference.see(together)
+        pooled = [Check(f"batches judged together ({seen.rows} rows)", len(parts), HISTORY + 1)]
     change = reference.detector.detect(seen)
     if not change.fired:
         steady = [p.counts for p in past if not p.changed][-HISTORY:]
         checks, creeping = leak.check(reference.columns, [*steady, own], reference.budget)
-        return Judgement(0.0, creeping, [*change.checks, *checks], (), own)
+        return Judgement(0.0, creeping, [*change.checks, *checks, *pooled], (), own)
 
     def alone(reading: Reading) -> Mapping[str, float]:
         return reference.alone(reading.world.values)
@@ -89,13 +92,14 @@ def judge(
         causes = decide.causes(change, estimate, stakes, said, alone)
     except (ModelFault, DataError) as error:
         sentence = f"the harm of the change in {', '.join(change.columns) or 'the scores'} cannot be estimated: {error}"
-        return Judgement(None, [Cause("harm", sentence, level="inconclusive")], list(change.checks), (), own, True)
+        unknown = Cause("harm", sentence, level="inconclusive")
+        return Judgement(None, [unknown], [*change.checks, *pooled], (), own, True)
     if stakes.on_drift == "halt" and _lasts(past) and all(c.level == "warn" for c in causes):
         causes = [decide.lasting(change, stakes), *causes]
-    if together is not rows:
+    if pooled:
         note = f" ({len(rows.scores)} rows, judged together with the {seen.rows - len(rows.scores)} rows before)"
         causes = [_noted(c, note) for c in causes]
-    return Judgement(estimate.total, causes, list(change.checks), decide.explanations(estimate), own, True)
+    return Judgement(estimate.total, causes, [*change.checks, *pooled], decide.explanations(estimate), own, True)
 
 
 def _lasts(past: Sequence[Past]) -> bool:
@@ -107,14 +111,16 @@ def _noted(cause: Cause, note: str) -> Cause:
     return replace(cause, sentence=cause.sentence + note)
 
 
-def _with_small_ones_before(rows: Rows, past: Sequence[Past]) -> Rows:
-    """A small batch with as many of the small ones before it as make up 200 rows; a larger one as it is."""
-    parts = [rows]
+def _small_ones_before(rows: Rows, past: Sequence[Past]) -> list[Rows]:
+    """As many of the small batches right before a small one as make up 200 rows with it, the newest first."""
+    parts: list[Rows] = []
     for earlier in reversed(past):
-        if earlier.rows is None or sum(len(p.scores) for p in parts) >= SMALL:
+        if earlier.rows is None or len(rows.scores) + sum(len(p.scores) for p in parts) >= SMALL:
             break
         parts.append(earlier.rows)
-    if len(parts) == 1:
-        return rows
-    values = {c: np.concatenate([p.values[c] for p in parts]) for c in rows.values}
+    return parts
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    values = {c: np.concatenate([p.values[c] for p in parts]) for c in parts[0].values}
     return Rows(values, np.concatenate([p.scores for p in parts]))

@@ -437,7 +437,7 @@ def test_a_manifest_that_is_no_json_is_an_error_and_the_files_stay(trained, rows
         (b"", "is not a ledger entry"),
         (b"\x00\xff", "is not a ledger entry"),
         (b'{"format": 1, "seq": 5, "id": "x", "at": "", "by": "", "kind": "reset", "data": {"rea', "is not a ledger"),
-        (b'{"format": 99}', "has format 99; this Fuseline reads formats up to 1.*upgrade this one"),
+        (b'{"format": 99}', "has format 99; this Fuseline reads formats up to 2.*upgrade this one"),
         (b'{"format": 1, "seq": 5, "id": "x", "at": "", "by": "", "kind": "moved", "data": {}}', "does not hold what"),
         (encode(r.Entry(7, "x", "", "", r.Reset("x"))), "says that it is entry 7"),
     ],

@@ -93,6 +93,23 @@ def test_a_profile_counts_as_its_rows_do(people, planners):
         assert all((folded[k] == counted[k]).all() for k in counted)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda counts: counts.pop("job"), "job is counted in 0 bins; the reference has 6"),
+        (lambda counts: counts.update(score=[1, 2, 3]), "score is counted in 3 bins; the reference has 2"),
+        (lambda counts: counts.update(age=[counts["age"]]), "age is counted in"),
+    ],
+)
+def test_counts_of_other_bins_are_refused(people, change, said):
+    counts = {name: list(binning.counts) for name, binning in people.reference.bins.columns.items()}
+    counts |= {name: list(binning.counts) for name, binning in people.reference.bins.scores.items()}
+    assert people.reference.by_cell(counts)["age"].sum() == 3_000
+    change(counts)
+    with pytest.raises(DataError, match=said):
+        people.reference.by_cell(counts)
+
+
 # ── what a change costs ──────────────────────────────────────────────────────────────────────────
 
 
@@ -205,4 +222,4 @@ def test_any_task_has_an_estimate(who, request):
     frame, _ = who.draw(1_000, 4)
     found = who.estimate(frame.assign(age=90.0 - frame["age"]))
     assert found.total > 0.1
-    assert found.share("age") > 0.9
+    assert sum(r.belief for r in found.readings if "age" in r.world.columns) > 0.9

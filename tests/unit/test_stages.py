@@ -135,6 +135,22 @@ def test_what_a_small_batch_does_not_show_several_do(judged, people):
     assert found.counts["age"].sum() == 60  # its own are remembered
 
 
+def test_small_batches_that_pass_say_over_how_many_they_were_judged(judged, people):
+    past = [past_of(people, small(people, seed, 60)) for seed in range(30, 36)]
+    found = judged(small(people, 36, 60), past)
+    assert not found.changed
+    (check,) = (c for c in found.checks if c.name.startswith("batches judged together"))
+    assert (check.name, check.observed, check.fired) == ("batches judged together (240 rows)", 4, False)
+    assert not any(c.name.startswith("batches judged") for c in judged(small(people, 36, 200), past).checks)
+    assert not any(c.name.startswith("batches judged") for c in judged(small(people, 36, 60)).checks)
+
+
+def test_no_more_are_judged_together_than_are_remembered(judged, people):
+    past = [past_of(people, small(people, seed, 1)) for seed in range(HISTORY)]
+    (check,) = (c for c in judged(small(people, 99, 1), past).checks if c.name.startswith("batches judged"))
+    assert (check.observed, check.bound, check.fired) == (HISTORY + 1, HISTORY + 1, False)
+
+
 def test_no_more_small_batches_are_taken_than_make_up_enough_rows(judged, people):
     odd = past_of(people, small(people, 1, 150, age=lambda d: d["age"] * 100))
     clean = [past_of(people, small(people, seed, 90)) for seed in (2, 3)]
