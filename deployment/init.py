@@ -65,7 +65,7 @@ def infrastructure() -> None:
     bucket = os.environ["FUSELINE_STORE"].removeprefix("s3://").partition("/")[0]
     variables = {
         "endpoint": endpoint,
-        "region": os.environ["AWS_REGION"],
+        "region": os.environ["AWS_DEFAULT_REGION"],
         "bucket": bucket,
         "projects": f'["{PROJECT}"]',
         "force_destroy": "true",

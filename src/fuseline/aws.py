@@ -1,6 +1,6 @@
 """Clients of AWS, or of servers that speak its language, and what to do when they fail. The only importer of boto3.
 
-Clients are made from boto3's own variables and profiles: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, and for one
+Clients are made from boto3's own variables and profiles: AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, and for one
 service AWS_ENDPOINT_URL_S3, _SNS, _SQS.
 """
 
@@ -36,7 +36,7 @@ def client(service: str, session: Any, retries: bool = True, more: Mapping[str, 
     except ValueError as error:
         raise SettingsError(
             f"no client for {service.upper()} can be made: {error}. AWS_ENDPOINT_URL_{service.upper()} must look like "
-            "http://localhost:4566, and AWS_REGION like eu-central-1"
+            "http://localhost:4566, and AWS_DEFAULT_REGION like eu-central-1"
         ) from error
     except BotoCoreError as error:
         raise SettingsError(
@@ -71,7 +71,7 @@ def advice(error: Exception, service: str) -> str:
     if isinstance(error, known.ProfileNotFound):
         return "set AWS_PROFILE to a profile of ~/.aws/config, or unset it"
     if isinstance(error, known.NoRegionError):
-        return "set AWS_REGION, e.g. to eu-central-1"
+        return "set AWS_DEFAULT_REGION, e.g. to eu-central-1"
     if isinstance(error, known.SSLError):
         return "check the certificate, and AWS_CA_BUNDLE if the server has one of its own"
     if isinstance(error, (known.ConnectionError, known.HTTPClientError)):

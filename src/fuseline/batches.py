@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from fuseline.artifacts import file_digest
 from fuseline.breaker import Policy
 from fuseline.errors import NotFound, Refused, SettingsError
+from fuseline.events import is_batch
 from fuseline.ledger import Ledger
 from fuseline.records import FORMATS, Dropped, Replayed
 from fuseline.state import Batch, State
@@ -68,8 +69,7 @@ class Batches:
         """The names of the files in the inbox that can be batches, in the order of names."""
         prefix = self.inbox_key("")
         names = [item.key.removeprefix(prefix) for item in self.store.list(prefix)]
-        fit = (n for n in names if "/" not in n and n.lower().endswith(FORMATS) and not n.startswith((".", "_")))
-        return [n for n in fit if n.encode("utf-8", "ignore").decode() == n]  # JSON cannot name the others
+        return [name for name in names if is_batch(name)]
 
     def receive(self, file: str) -> Received | None:
         """Keep a copy of a file of the inbox under its identity; None if it is gone meanwhile."""

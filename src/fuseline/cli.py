@@ -226,6 +226,25 @@ def alert(project: ProjectName, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog=_example("watch"))
+def watch(
+    again: Annotated[
+        int,
+        typer.Option(help="Seconds until a message comes again whose run failed or was killed.", min=5, max=43_200),
+    ] = 120,
+) -> None:
+    """Infer as soon as a file lands: take S3's messages from the queue that FUSELINE_QUEUE names.
+
+    Goes on until Ctrl-C or SIGTERM, which let the run at hand end; a second one interrupts it. Any number of watchers
+    and schedules may be at work at the same time: a batch is published once.
+    """
+    from fuseline.queues import SqsQueue
+    from fuseline.watch import Intake, Watch
+
+    settings = Settings.read()
+    Watch(Intake(settings, console.line), SqsQueue(settings.queue, again)).run()
+
+
 # ── reading the ledger ──────────────────────────────────────────────────────────────────────────
 
 

@@ -15,6 +15,7 @@ FuselineError                    something a person must read; the message says 
 │   └── UnsafeStore              the store cannot keep the promises (it ignores create-only puts)
 ├── LedgerError                  the ledger cannot be read (broken entry, newer format)
 ├── ArtifactError                a stored artifact is not what was stored (digest, versions)
+├── QueueError                   the queue that tells of new files did not do what was asked
 ├── NotDelivered                 an alert did not reach a channel
 ├── Refused                      a precondition did not hold: nothing was changed
 └── HeldBack                     the breaker or the gate held something back (exit code 3)
@@ -85,6 +86,10 @@ class LedgerError(FuselineError):
 
 class ArtifactError(FuselineError):
     """A stored artifact is not what was stored, or was made by other library versions."""
+
+
+class QueueError(FuselineError):
+    """The queue did not do what was asked; its messages come again."""
 
 
 class NotDelivered(FuselineError):

@@ -23,7 +23,7 @@ NO_HEAD = ("NoSuchKey", "404")  # the answer to a HEAD has no body to name a cod
 class S3Store:
     """A store in a bucket of AWS S3 or of a server that speaks its language.
 
-    The client is made at the first call from boto3's own variables and profiles (AWS_PROFILE, AWS_REGION,
+    The client is made at the first call from boto3's own variables and profiles (AWS_PROFILE, AWS_DEFAULT_REGION,
     AWS_ENDPOINT_URL_S3 and so on). Servers other than AWS are addressed by path, unless the profile sets
     `s3.addressing_style`.
 
@@ -271,5 +271,5 @@ _ADVICE_S3 = {
     "404": "check the name with a listing of the bucket {bucket!r}",
     "AccessDenied": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
     "403": "allow s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket {bucket!r}",
-    "PermanentRedirect": "set AWS_REGION to the region of the bucket {bucket!r}",
+    "PermanentRedirect": "set AWS_DEFAULT_REGION to the region of the bucket {bucket!r}",
 }
