@@ -71,11 +71,11 @@ infra: ## apply deployment/terraform by hand (TF_ARGS="-var=…"; deployment/ter
 test: $(READY) ## every test, with branch coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
 
-test-localstack: $(READY) ## the tests that use S3, against LocalStack
-	tests/localstack.sh
+test-localstack: $(READY) ## the tests that talk to S3, on LocalStack (it needs Python 3.12 or 3.13, or Docker)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/localstack.py $(TESTS)
 
 test-stack: $(READY) ## the compose stack for real: publish, halt, alert, recover, lose the store, come back (needs Docker)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --override-ini testpaths=tests/stack -s tests/stack $(TESTS)
+	FUSELINE_TEST_STACK=1 $(BIN)/python -m pytest -s tests/stack
 
 check: $(READY) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -107,7 +107,8 @@ lock: $(READY) ## resolve the locks again, with hashes and without addresses
 	$(COMPILE) --extra dev --extra serve --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra serve --all-build-deps --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --extra reports --constraint requirements.lock --output-file requirements-reports.lock pyproject.toml
+	$(COMPILE) --output-file requirements-localstack.lock requirements-localstack.in
 
 clean: ## remove what was made: .venv, caches, generated data, the local store
-	rm -rf $(VENV) store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-localstack store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,25 +1,48 @@
-"""A real S3 server on this machine (moto's), for every test that wants one."""
+"""A real S3 server, for every test that wants one: moto's, or the one that FUSELINE_TEST_S3 names."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
+GIVEN = os.environ.get("FUSELINE_TEST_S3")  # e.g. http://127.0.0.1:4566, which `make test-localstack` sets
 
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The endpoint of the server; boto3's own variables point to it until the session ends."""
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "s3: talks to an S3 server (every test that uses the fixture `s3` has it)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "s3" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.s3)
+
+
+@contextmanager
+def _moto() -> Iterator[str]:
+    """The endpoint of moto's server, in a thread of this process."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as environment:
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of the server; boto3's own variables point to it until the session ends."""
+    with nullcontext(GIVEN) if GIVEN else _moto() as endpoint, pytest.MonkeyPatch.context() as environment:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_MAX_ATTEMPTS"):
             environment.delenv(name, raising=False)
         for name, value in {
@@ -35,7 +58,18 @@ def s3() -> Iterator[str]:
         }.items():
             environment.setenv(name, value)
         yield endpoint
-    server.stop()
+
+
+@pytest.fixture(scope="session")
+def emulator(s3: str) -> str:
+    """Which server that is, for tests of what they do differently: `moto` or `localstack`; skips on any other."""
+    if not GIVEN:
+        return "moto"
+    try:
+        urlopen(f"{s3}/_localstack/info", timeout=10).close()
+    except URLError as error:
+        pytest.skip(f"{s3} is neither moto's server nor LocalStack: {error}")
+    return "localstack"
 
 
 @pytest.fixture(scope="session")

@@ -115,9 +115,10 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def findings(found: Iterable[Finding]) -> None:
-    """Print what was looked at; below what is wrong, what to do."""
+    """Print what was looked at; below what is wrong, or well but lacks something, what to do."""
     for one in found:
-        line(one.what, Text("ok     ", "green") if one.ok else Text("wrong  ", "red"))
+        lead = ("note   ", "yellow") if one.ok and one.fix else ("ok     ", "green") if one.ok else ("wrong  ", "red")
+        line(one.what, Text(*lead))
         if one.fix:
             line(one.fix, " " * 7)
 

@@ -1,9 +1,10 @@
-"""`fuseline doctor`: whether the store keeps the promises, and whether what a project stores is whole."""
+"""`fuseline doctor`: whether the store keeps the promises, what else it can do, and whether what is stored is whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from fuseline.abilities import abilities
 from fuseline.artifacts import file_digest, libraries
 from fuseline.bootstrap import Line, line, store_of
 from fuseline.errors import FuselineError
@@ -12,13 +13,15 @@ from fuseline.narrative import count
 from fuseline.records import Finding, Published
 from fuseline.settings import Settings
 from fuseline.state import State
-from fuseline.storage import probe
+from fuseline.storage import Store, probe
 
 SHOWN = 5  # wrong files that a finding names
 
 
 def examine(settings: Settings, project: str | None = None) -> list[Finding]:
-    """Look at the store, and at a project if one is named; every finding says what to do if it is bad.
+    """Look at the store, and at a project if one is named.
+
+    Every bad finding says what to do; so does a good one of something that the store lacks and that is no must.
 
     Raises:
         SettingsError: the settings name no store at all.
@@ -28,6 +31,8 @@ def examine(settings: Settings, project: str | None = None) -> list[Finding]:
         Finding(True, "libraries: " + ", ".join(f"{name} {version}" for name, version in libraries().items())),
         _try(f"store {store.url} keeps create-only puts", lambda: probe(store)),
     ]
+    if found[-1].ok:
+        found += _abilities(store)
     if project is not None and all(f.ok for f in found):
         found += _project(settings, project)
     return found
@@ -39,6 +44,13 @@ def _try(what: str, look: Callable[[], object]) -> Finding:
     except FuselineError as error:
         return Finding(False, what, str(error))
     return Finding(True, what)
+
+
+def _abilities(store: Store) -> Iterator[Finding]:
+    try:
+        yield from abilities(store)
+    except FuselineError as error:
+        yield Finding(False, "store: what else it can do", str(error))
 
 
 def _project(settings: Settings, project: str) -> Iterator[Finding]:

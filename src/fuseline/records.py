@@ -421,7 +421,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: whether it is well, and what to do if not."""
+    """One thing that was looked at: whether it is well, and what to do if not; `fix` of a good one is a warning."""
 
     ok: bool
     what: str

@@ -6,7 +6,8 @@ import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fuseline import aws
 from fuseline.errors import AlreadyExists, NotFound, NotWritten, StoreError, UnknownOutcome
-from fuseline.storage import Listed, check_key, check_prefix, check_readable
+from fuseline.storage import Facts, Listed, check_key, check_prefix, check_readable
 
 NO_KEY = ("NoSuchKey",)  # a 404 without this code comes from something that is no S3 server
 NO_HEAD = ("NoSuchKey", "404")  # the answer to a HEAD has no body to name a code
@@ -138,6 +139,22 @@ class S3Store:
                 self._client().download_file(Filename=str(path), **where)
             yield path
 
+    def facts(self) -> Facts:
+        """Try what only S3 has, with a key that is removed again, and ask for the rest. Raises StoreError."""
+        where = self._where(f".probe/{uuid.uuid4().hex}")
+        client, bucket = self._client(), {"Bucket": self.bucket}
+        with self._asking("what the server can do cannot be tried"):
+            client.put_object(**where, Body=b"probe")
+            try:
+                keeps = _refuses(412, lambda: client.delete_object(**where, IfMatch='"0"'))
+                checks = _refuses(400, lambda: client.put_object(**where, Body=b"probe", ChecksumCRC32="AAAAAA=="))
+            finally:
+                client.delete_object(**where)
+            versioning = _told(lambda: client.get_bucket_versioning(**bucket))
+            encryption = _told(lambda: client.get_bucket_encryption(**bucket))
+        versioned = None if versioning is None else versioning.get("Status") == "Enabled"
+        return Facts(self.bucket, keeps, checks, versioned, None if encryption is None else _algorithm(encryption))
+
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         with self._lock:
@@ -218,6 +235,43 @@ def _make_client(session: Any, retries: bool) -> Any:
         return client
     client.close()
     return aws.client("s3", session, retries, {"s3": {"addressing_style": "path"}})
+
+
+# ── what a server can do ─────────────────────────────────────────────────────────────────────────
+
+
+def _refuses(status: int, call: Callable[[], Any]) -> bool:
+    """Whether the server answers a request that it must not fulfil with this status; 501: it does not know it."""
+    from botocore.exceptions import ClientError
+
+    try:
+        call()
+    except ClientError as error:
+        if aws.status(error) not in (status, 501):
+            raise
+        return aws.status(error) == status
+    return False
+
+
+def _told(call: Callable[[], Any]) -> dict[str, Any] | None:
+    """What the server answers about a bucket; empty for nothing set, None where it may or can not tell."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer: dict[str, Any] = call()
+    except ClientError as error:
+        if aws.status(error) in (400, 403, 405, 501):
+            return None
+        if error.response["Error"]["Code"] == "ServerSideEncryptionConfigurationNotFoundError":
+            return {}
+        raise
+    return answer
+
+
+def _algorithm(answer: dict[str, Any]) -> str:
+    """How a bucket encrypts, from what the server answers; empty if it does not."""
+    rules = answer.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
+    return next((rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] for rule in rules), "")
 
 
 # ── what went wrong ──────────────────────────────────────────────────────────────────────────────

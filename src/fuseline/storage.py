@@ -48,6 +48,25 @@ class Listed:
     size: int
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What an S3 server was seen to do, and what it says of its bucket.
+
+    Attributes:
+        bucket: its name.
+        conditional_deletes: whether it refuses to delete an object that is not the one that is named (by its ETag).
+        checks_bodies: whether it refuses a body that does not fit the checksum that comes with it.
+        versioned: whether it keeps what is overwritten and deleted; None if it does not tell.
+        encryption: how it encrypts what it stores, e.g. `aws:kms`, or empty; None if it does not tell.
+    """
+
+    bucket: str
+    conditional_deletes: bool
+    checks_bodies: bool
+    versioned: bool | None
+    encryption: str | None
+
+
 class Store(Protocol):
     """Where objects are kept. Every method raises ValueError for a key that is no relative path.
 

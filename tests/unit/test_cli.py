@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -392,7 +393,7 @@ def test_check_ends_with_1_if_anything_is_wrong(new_shell):
 
 
 def test_doctor_looks_at_the_store_and_at_a_project(new_shell):
-    assert new_shell("doctor").out.count("ok     ") == 2
+    assert new_shell("doctor").out.count("ok     ") == 5
     said = new_shell("doctor", "nope")
     assert said.code == 1
     assert said.out.splitlines()[-2] == "wrong  project nope and its project.toml"
@@ -489,3 +490,43 @@ def test_an_interrupt_during_a_flow_ends_with_130_and_the_next_run_goes_on(shell
     assert shell.tiny.line.batches.waiting() == ["day3.parquet"]
     assert len(shell.tiny.infer("a9")) == 1
     assert shell.state.batches[shell.batch("day3.")].status == "published"
+
+
+# ── alerts ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_where_nobody_is_to_be_told_anything_that_is_said(new_shell):
+    assert new_shell("alert", "tiny") == Said(0, "nobody is to be told anything of tiny\n", "")
+    assert new_shell("alert", "tiny", "--json").json == []
+
+
+def test_an_alert_is_sent_to_a_topic_once(new_shell, s3):
+    import boto3.session
+
+    new_shell.monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", s3)
+    with closing(boto3.session.Session().client("sns")) as sns:
+        new_shell.monkeypatch.setenv("FUSELINE_ALERTS", sns.create_topic(Name="alerts-of-tiny")["TopicArn"])
+    tripped = new_shell("breaker", "trip", "tiny", "-r", "prices are in cents")
+    assert tripped.out == "the breaker of tiny is open: prices are in cents\n"
+    assert new_shell("alert", "tiny").out == "nobody is to be told anything of tiny\n"
+    history = new_shell("history", "tiny").out
+    assert history.count("The alert of entry 1 was sent to sns:alerts-of-tiny:") == 1
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise; not from Python 3.13 on
+def test_an_address_that_makes_no_sense_ends_with_1_and_stops_nothing_else(new_shell):
+    new_shell.monkeypatch.setenv("FUSELINE_ALERTS", "nosuch://hunter2/x")
+    tripped = new_shell("breaker", "trip", "tiny", "-r", "prices are in cents")
+    assert (tripped.code, tripped.err) == (0, "")
+    new_shell.tiny.clock.forward(1)
+    said = new_shell("alert", "tiny")
+    assert said.code == 1
+    assert "FUSELINE_ALERTS: address 1 is neither arn:aws:sns:… nor one that apprise understands" in said.out
+    assert "hunter2" not in said.out + said.err + new_shell("history", "tiny", "--json").out
+
+
+def test_a_missed_schedule_is_said_once(shell):
+    shell("breaker", "reset", "tiny", "-r", "mended")
+    shell.tiny.clock.forward(40)
+    assert shell("alert", "tiny").code == shell("alert", "tiny").code == 0
+    assert shell("history", "tiny").out.count("Nothing was published since") == 1

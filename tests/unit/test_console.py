@@ -116,6 +116,11 @@ def test_findings_say_what_to_do_below(said, screen):
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_what_is_well_but_lacks_something_is_a_note(said):
+    console.findings([Finding(True, "no versions are kept", "turn them on")])
+    assert said() == ["note   no versions are kept", "       turn them on"]
+
+
 def test_an_error_goes_to_the_other_stream(capsys):
     console.complain("no [such] thing")
     assert capsys.readouterr() == ("", "error: no [such] thing\n")

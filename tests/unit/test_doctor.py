@@ -21,13 +21,16 @@ class Patient:
 
     tiny: object
     store: Path
+    faults: str = ""
 
     @property
     def line(self):
         return self.tiny.line
 
     def look(self, project: str | None = "tiny", store: str | None = None) -> list[Finding]:
-        settings = Settings(store=store or str(self.store), projects=self.tiny.folder.parent, user="tester")
+        settings = Settings(
+            store=store or str(self.store), projects=self.tiny.folder.parent, user="tester", faults=self.faults
+        )
         return examine(settings, project)
 
     def wrong(self) -> Finding:
@@ -67,11 +70,37 @@ def published(patient, kept, rows) -> Patient:
 
 
 def test_a_store_alone_is_looked_at_without_a_project(patient):
-    libraries, store = patient.look(project=None)
+    libraries, store, *abilities = patient.look(project=None)
     assert libraries.ok
     assert "scikit-learn" in libraries.what
     assert store.what == f"store file://{patient.store} keeps create-only puts"
     assert store.ok
+    assert [finding.what.partition(" ")[0] for finding in abilities] == ["store:"] * 3
+    assert all(finding.ok for finding in abilities)
+    assert [path for path in patient.store.rglob("*") if path.is_file()] == []
+
+
+def test_a_bucket_is_told_for_what_it_can_do_and_left_as_it_was(patient, bucket, s3_client):
+    found = patient.look(project=None, store=f"s3://{bucket}/line")
+    assert all(finding.ok for finding in found)
+    (versions,) = [
+        finding for finding in found if finding.what.endswith("keeps no versions of what is overwritten and deleted")
+    ]
+    assert "put-bucket-versioning" in versions.fix
+    assert "Contents" not in s3_client.list_objects_v2(Bucket=bucket)
+
+
+def test_a_bucket_that_is_not_there_is_wrong_and_nothing_more_is_tried(patient, s3):
+    _, store = patient.look(store="s3://no-such-bucket")
+    assert not store.ok
+    assert "make the bucket 'no-such-bucket'" in store.fix
+
+
+def test_a_request_that_fails_among_the_abilities_is_wrong(patient):
+    patient.faults = "fail-before list * times=9"
+    found = patient.look(project=None)
+    assert [(f.ok, f.what) for f in found[2:]] == [(False, "store: what else it can do")]
+    assert found[2].fix
 
 
 def test_a_store_that_cannot_be_written_is_wrong_and_nothing_more_is_looked_at(patient, tmp_path):
@@ -99,7 +128,7 @@ def test_a_new_project_is_well_and_told_to_train(patient):
 
 
 def test_a_project_with_a_published_batch_is_well(published):
-    assert [f.what for f in published.look()][3:] == [
+    assert [f.what for f in published.look()][6:] == [
         "ledger of tiny",
         "champion v0001: files, digests, libraries",
         "predictions: 1 batch published, 1 visible",

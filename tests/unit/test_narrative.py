@@ -137,7 +137,9 @@ def test_times_are_told_in_utc() -> None:
     assert moment("2026-12-31T23:30:00-02:00") == "1 Jan 2027, 01:30 UTC"
 
 
-@pytest.mark.parametrize(("hours", "said"), [(-3, "0 s"), (0.005, "18 s"), (0.5, "30 min"), (47.9, "47 h"), (48, "2 days")])
+@pytest.mark.parametrize(
+    ("hours", "said"), [(-3, "0 s"), (0.005, "18 s"), (0.5, "30 min"), (47.9, "47 h"), (48, "2 days")]
+)
 def test_durations_choose_their_unit(hours: float, said: str) -> None:
     assert duration(hours) == said
 
