@@ -140,7 +140,7 @@ class Backtest:
 
     def past(self, last: int | None = None) -> list[Past]:
         """The batches with an outcome, the oldest first; only the newest `last` of them if that is given."""
-        entries = list(self.ledger.entries())
+        entries = list(self.ledger.history())
         known = sorted(fold(entries).batches.items(), key=lambda item: item[1].started)
         versions = {e.event.version: e.event for e in entries if isinstance(e.event, Registered)}
         then = {e.event.batch: e.event.assessment for e in entries if isinstance(e.event, Published | Quarantined)}

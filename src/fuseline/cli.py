@@ -349,6 +349,17 @@ def backtest(
     _say(as_json, {"batches": tried, "summary": summaries, "said": sentence}, sentence)
 
 
+@app.command(epilog=_example("dashboard --port 8080"))
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65_535)] = 8080,
+) -> None:
+    """Serve the pages of all projects live until Ctrl-C; with /metrics for Prometheus, and /healthz and /readyz."""
+    from fuseline.dashboard import serve
+
+    serve(Settings.read(), host, port, lambda url: console.line(f"the pages are at {url}; Ctrl-C ends it"))
+
+
 # ── decisions of people ─────────────────────────────────────────────────────────────────────────
 
 

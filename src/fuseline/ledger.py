@@ -20,7 +20,7 @@ from fuseline.state import FOLD, State
 from fuseline.storage import Store
 
 FORMAT = 2  # 1 knew neither failures nor alerts
-CHECKPOINT_EVERY = 100  # entries; reading costs at most so many gets and one checkpoint
+CHECKPOINT_EVERY = 100  # entries; reading costs at most so many gets and one checkpoint, and a chapter has so many
 ATTEMPTS = 8  # tries to settle one entry whose outcome is unknown
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
@@ -98,6 +98,9 @@ class Ledger:
     def _checkpoint_key(self) -> str:
         return f"{self.project}/ledger/checkpoint.json"
 
+    def _chapter_key(self, last: int) -> str:
+        return f"{self.project}/ledger/{last - CHECKPOINT_EVERY + 1:08d}-{last:08d}.json"
+
     def entry(self, seq: int) -> Entry:
         """Entry `seq`. Raises NotFound or LedgerError."""
         entry = decode(self.store.get(self.key(seq)), self.key(seq))
@@ -118,6 +121,14 @@ class Ledger:
             except NotFound:
                 return
 
+    def history(self) -> Iterator[Entry]:
+        """All entries, a hundred with one get where their chapter is there; what a chapter lacks is read one by one."""
+        last = 0
+        while chapter := self._chapter(last + CHECKPOINT_EVERY):
+            yield from chapter
+            last += CHECKPOINT_EVERY
+        yield from self.entries(last)
+
     def state(self, since: State | None = None) -> State:
         """The state at the end of the ledger, from the last checkpoint or from `since` on."""
         state = since or self._checkpoint()
@@ -128,7 +139,7 @@ class Ledger:
     def state_at(self, at: str) -> State:
         """The state as it was at time `at` (ISO 8601, UTC): after the last entry that is not later."""
         state = State()
-        for entry in self.entries():
+        for entry in self.history():
             if entry.at > at:
                 break
             state = state.apply(entry)
@@ -193,6 +204,18 @@ class Ledger:
         document = {"fold": FOLD, "state": before.apply(entry)}
         with suppress(StoreError):  # the entry itself is written; the next checkpoint does the same job
             self.store.put(self._checkpoint_key, msgspec.json.encode(document))
+            places = range(entry.seq - CHECKPOINT_EVERY + 1, entry.seq + 1)
+            pages = b",\n".join(self.store.get(self.key(seq)) for seq in places)
+            self.store.put(self._chapter_key(entry.seq), b"[" + pages + b"]")
+
+    def _chapter(self, last: int) -> list[Entry]:
+        # A chapter only saves reading, as a checkpoint does: where it is not whole, the entries themselves are read.
+        key = self._chapter_key(last)
+        with suppress(NotFound, LedgerError, msgspec.MsgspecError):
+            found = [decode(bytes(raw), key) for raw in msgspec.json.decode(self.store.get(key), type=list[msgspec.Raw])]
+            if [entry.seq for entry in found] == list(range(last - CHECKPOINT_EVERY + 1, last + 1)):
+                return found
+        return []
 
 
 def kind_of(event: Event) -> str:

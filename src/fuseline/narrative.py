@@ -3,72 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import assert_never
 from urllib.parse import quote
 
 from fuseline import records as r
-from fuseline.state import Batch, State
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 METRICS = {"auc": "AUC", "auc_ovr": "AUC (one v. rest)", "rmse": "RMSE"}
 MODES = {"champion": "", "trial": " as a trial", "fallback": " as the fallback"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One time that a batch was published or quarantined.
-
-    Attributes:
-        known: the batch as it stands now.
-        shade: how the breaker stood around it: `closed`, `open` or `half_open`.
-        newest: whether it is the last outcome of its batch.
-    """
-
-    entry: r.Entry
-    event: r.Published | r.Quarantined
-    known: Batch
-    shade: str
-    newest: bool = True
-
-    @property
-    def published(self) -> bool:
-        """Whether this outcome made the batch visible."""
-        return isinstance(self.event, r.Published)
-
-    @property
-    def href(self) -> str:
-        """The batch's page, seen from the dashboard."""
-        return page(self.event.batch)
-
-    @property
-    def title(self) -> str:
-        """The outcome in a few words."""
-        a = self.event.assessment
-        said = f"{self.known.name}: {a.verdict}, {'published' if self.published else 'not published'}"
-        return f"{said}. {a.sentence}" if a.sentence else said
-
-
-@dataclass(frozen=True)
-class Cut:
-    """An event between two batches of the timeline: `kind` is `trip`, `reset` or `champion`."""
-
-    kind: str
-    shade: str
-    title: str
-
-
-@dataclass(frozen=True)
-class VersionRow:
-    """A version with the entries that speak of it last."""
-
-    name: str
-    status: str
-    registered: r.Entry
-    promoted: r.Entry | None = None
-    held: r.Entry | None = None
 
 
 def page(batch: str) -> str:
@@ -292,33 +236,3 @@ def _tripped(trip: r.Trip | None) -> str:
 
 def _ended(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-# ── the story of a project ───────────────────────────────────────────────────────────────────────
-
-
-def timeline(state: State, entries: Sequence[r.Entry]) -> Iterator[Outcome | Cut]:
-    """The outcomes in their order, with what moved the breaker or changed the champion between them."""
-    last = {e.event.batch: e.seq for e in entries if isinstance(e.event, r.Published | r.Quarantined)}
-    then = State()
-    for entry in entries:
-        before, then = then.breaker.status, then.apply(entry)
-        after = then.breaker.status
-        match entry.event:
-            case r.Published(batch=b) | r.Quarantined(batch=b):
-                shade = after if after == "open" else before
-                yield Outcome(entry, entry.event, state.batches[b], shade, last[b] == entry.seq)
-            case r.Promoted():
-                yield Cut("champion", after, sentence(entry))
-            case r.Labelled() | r.Tripped() | r.Reset() if after != before:
-                yield Cut("trip" if after == "open" else "reset", after, sentence(entry))
-
-
-def versions(state: State, entries: Sequence[r.Entry]) -> list[VersionRow]:
-    """The versions, the newest first."""
-    said: dict[str, dict[str, r.Entry]] = {}
-    for e in entries:
-        match e.event:
-            case r.Registered(version=v) | r.Promoted(version=v) | r.Held(version=v):
-                said.setdefault(v, {})[type(e.event).__name__.lower()] = e
-    return [VersionRow(v, state.versions[v].status, **kept) for v, kept in reversed(said.items())]

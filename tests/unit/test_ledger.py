@@ -568,9 +568,45 @@ def test_an_entry_is_written_although_its_checkpoint_was_not(error: type[StoreEr
     store = Hooked(MemoryStore())
     store.before = fail
     filled(CHECKPOINT_EVERY + 1, store)
-    assert store.calls["put"] == 1
+    assert store.calls["put"] == 1, "after the checkpoint its chapter is not even tried"
     assert len(written(store.inner)) == CHECKPOINT_EVERY + 1
     assert ledger_in(store).state() == fold(written(store.inner))
+
+
+# ── chapters ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def chapters(objects: dict[str, bytes]) -> list[str]:
+    return sorted(key for key in objects if "-" in key)
+
+
+def test_a_history_is_read_a_hundred_entries_at_a_time(hundreds: dict[str, bytes]) -> None:
+    store = Hooked(restored(hundreds))
+    assert list(ledger_in(store).history()) == written(store.inner)
+    assert store.calls["get"] == 2 + 1 + 7 + 1, "two chapters, the one that is not there, the rest, and the place after"
+
+
+def unreadable(chapter: bytes, other: bytes) -> dict[str, bytes | None]:
+    return {
+        "missing": None,
+        "empty": b"",
+        "garbage": b"\xff{",
+        "half of it": chapter[: len(chapter) // 2],
+        "no entries": b"[]",
+        "one entry too few": json.dumps(json.loads(chapter)[1:]).encode(),
+        "another chapter": other,
+        "not entries": b'[{"format": 1}]',
+        "a newer format": chapter.replace(b'"format": 2', b'"format": 99', 1),
+    }
+
+
+def test_a_chapter_that_cannot_be_used_changes_no_answer(hundreds: dict[str, bytes]) -> None:
+    first, second = chapters(hundreds)
+    right = written(restored(hundreds))
+    for what, data in unreadable(hundreds[first], hundreds[second]).items():
+        store = restored(hundreds)
+        store.delete(first) if data is None else store.put(first, data)
+        assert list(ledger_in(store).history()) == right, what
 
 
 def requests_to_open(entries: int) -> int:
