@@ -59,5 +59,5 @@ USER root
 RUN install -d -o fuseline -g fuseline /var/lib/terraform
 USER fuseline
 ENV CHECKPOINT_DISABLE=1
-HEALTHCHECK --interval=5s --timeout=5s --retries=240 CMD ["test", "-f", "/tmp/ready"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=1200s CMD ["test", "-f", "/tmp/ready"]
 CMD ["python", "deployment/init.py"]

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fuseline.bootstrap import line
 from fuseline.errors import FuselineError
@@ -50,6 +52,16 @@ def missing() -> str:
     except FuselineError as error:
         return str(error)
     return "" if state.champion else f"{PROJECT} has no champion"
+
+
+def answers(endpoint: str) -> bool:
+    """Whether somebody listens at an address such as `http://localstack:4566`; an empty one is AWS itself."""
+    parts = urlsplit(endpoint)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 443), timeout=3).close()
+    except OSError:
+        return not endpoint
+    return True
 
 
 def infrastructure() -> None:
@@ -87,22 +99,33 @@ def bring_up() -> None:
         run("make", "-s", "train")
 
 
+def mend(endpoint: str) -> str:
+    """Bring up what is missing; returns what still stands in the way, empty for nothing."""
+    if not answers(endpoint):
+        return f"{endpoint} does not answer: start it again; what it has lost is made anew then"
+    if why := missing():
+        READY.unlink(missing_ok=True)
+        say(f"the line is not ready: {why.splitlines()[0]}")
+        try:
+            bring_up()
+        except Failed as error:
+            return f"{error}; the reason is above. It is tried again"
+    return ""
+
+
 def main() -> None:
     """Look, mend, wait, for ever."""
+    endpoint, before = os.environ.get("AWS_ENDPOINT_URL", ""), None
     while True:
-        if why := missing():
+        trouble = mend(endpoint)
+        if trouble:
             READY.unlink(missing_ok=True)
-            say(f"the line is not ready: {why.splitlines()[0]}")
-            try:
-                bring_up()
-            except Failed as error:
-                say(f"{error}; the reason is above. Trying again in {AFTER_FAILURE:.0f} s")
-                time.sleep(AFTER_FAILURE)
-                continue
-        if not READY.exists():
+        else:
             READY.touch()
-            say("ready: the line has a champion, and the schedule has work")
-        time.sleep(EVERY)
+        if trouble != before:
+            say(trouble or "ready: the line has a champion, and the schedule has work")
+        before = trouble
+        time.sleep(AFTER_FAILURE if trouble and answers(endpoint) else EVERY)
 
 
 if __name__ == "__main__":

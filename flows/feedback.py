@@ -35,11 +35,13 @@ class FeedbackFlow(FlowSpec):
 
     @step
     def end(self) -> None:
-        """Record what the labels said, with all its consequences, and bring the pages up to date."""
+        """Record what the labels said, with all its consequences; bring the pages up to date; leave a card."""
+        from fuseline import runcard
         from fuseline.report import refresh
 
-        self._feedback().conclude(self.measured)
+        entry = self._feedback().conclude(self.measured)
         refresh(line(str(self.project)))
+        runcard.keep(self, runcard.measured(str(self.project), entry))
 
 
 if __name__ == "__main__":

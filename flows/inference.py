@@ -65,10 +65,12 @@ class InferenceFlow(FlowSpec):
 
     @step
     def end(self) -> None:
-        """Bring the pages up to date."""
+        """Bring the pages up to date, and leave a card that shows what the run did."""
+        from fuseline import runcard
         from fuseline.report import refresh
 
         refresh(line(str(self.project)))
+        runcard.keep(self, runcard.inferred(str(self.project), self.plan, self.entries))
 
 
 if __name__ == "__main__":

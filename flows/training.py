@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metaflow import FlowSpec, Parameter, card, current, step
+from metaflow import FlowSpec, Parameter, current, step
 
 import fuseline  # noqa: F401  (named here so that Metaflow packages it for remote steps)
 from fuseline.bootstrap import line
@@ -33,15 +33,10 @@ class TrainingFlow(FlowSpec):
         self.fitted = self._training().fit(self.plan)
         self.next(self.evaluate)
 
-    @card(type="blank")
     @step
     def evaluate(self) -> None:
         """Measure on held-out rows; learn contract and reference; store the manifest."""
-        from metaflow.cards import Markdown, Table
-
         self.manifest = self._training().evaluate(self.plan, self.fitted)
-        current.card.append(Markdown(f"# {self.project} {self.manifest.version}"))
-        current.card.append(Table([[k, f"{v:.4g}"] for k, v in self.manifest.metrics.items()], headers=["metric", ""]))
         self.next(self.gate)
 
     @step
@@ -52,11 +47,13 @@ class TrainingFlow(FlowSpec):
 
     @step
     def end(self) -> None:
-        """Promote or hold, and bring the pages up to date."""
+        """Promote or hold, bring the pages up to date, and leave a card that shows what the gate saw."""
+        from fuseline import runcard
         from fuseline.report import refresh
 
         self._training().conclude(self.manifest, self.decision)
         refresh(line(str(self.project)))
+        runcard.keep(self, runcard.trained(str(self.project), self.manifest, self.decision))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +27,7 @@ UNKNOWN = (
     "Metaflow knows no such run here. It keeps its records on the machine, or the volume, that the run was on: "
     "METAFLOW_DATASTORE_SYSROOT_LOCAL must name the same folder here as there."
 )
-KEPT = 4  # runs whose cards are kept; a card is about 1 MB
+KEPT = 4  # runs whose cards are kept; one that Metaflow itself made is about 1 MB
 
 
 @dataclass(frozen=True)
@@ -99,20 +98,9 @@ def _of(step: Any, task: Any) -> list[Card]:
     from metaflow.plugins.cards.exception import CardNotPresentException
 
     try:
-        found = [(card.type, card.get()) for card in get_cards(task)]
+        return [Card(step.id, task.id, card.type, card.get()) for card in get_cards(task)]
     except CardNotPresentException:
-        found = []
-    return [Card(step.id, task.id, kind, html) for kind, html in found or _beside(task)]
-
-
-def _beside(task: Any) -> list[tuple[str, str]]:
-    """The kind and the page of each card where METAFLOW_CARD_LOCALROOT puts them: the client does not look there."""
-    told = task.metadata_dict
-    if told.get("ds-type") != "local" or "ds-root" not in told:
         return []
-    flow, run, step, number = task.pathspec.split("/")
-    folder = Path(told["ds-root"], flow, "runs", run, "steps", step, "tasks", number, "cards")
-    return [(path.name.partition("-")[0], path.read_text("utf-8")) for path in sorted(folder.glob("*.html"))]
 
 
 class Shelf:

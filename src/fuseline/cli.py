@@ -206,23 +206,38 @@ def feedback(project: ProjectName, as_json: AsJson = False) -> None:
         raise HeldBack(f"labels opened the breaker: {state.breaker.reason}\n{_next(state, project)}")
 
 
-@app.command(epilog=_example("alert bank"))
-def alert(project: ProjectName, as_json: AsJson = False) -> None:
+@app.command(epilog=_example("alert bank --now"))
+def alert(
+    project: ProjectName,
+    now: Annotated[bool, typer.Option("--now", help="Try what did not arrive again at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Send the alerts that are owed, and say if a batch is overdue (exit code 1 if one cannot be sent).
 
-    For a schedule: every run sends what it has to say by itself, and this tries again what did not arrive.
-    FUSELINE_ALERTS names who is told, with spaces between: arn:aws:sns:… or any address that apprise knows, e.g.
-    slack://… or json://….
+    For a schedule: every run sends what it has to say by itself, and this tries again what did not arrive, after a
+    minute, then two, four and so on. FUSELINE_ALERTS names who is told, with spaces between: arn:aws:sns:… or any
+    address that apprise knows, e.g. slack://… or json://….
     """
-    entries = runs.tell(line(project))
+    from fuseline.channels import findings
+
+    here = line(project)
+    wrong = [one.fix for one in findings(here.settings.alerts) if not one.ok]
+    entries = runs.tell(here, at_once=now)
+    missing = [owed for owed in here.ledger.state().alerts.values() if owed.failed]
     tried = [e.event for e in entries if isinstance(e.event, AlertTried)]
     if as_json:
         console.document([console.entry(e) for e in entries])
     elif entries:
         console.entries(entries)
+    elif missing:
+        said = f"{count(len(missing), 'alert')} did not arrive yet; the next try is at"
+        next_try = console.seconds(min(owed.next_try for owed in missing))
+        console.line(f"{said} {next_try} UTC, or now: fuseline alert {project} --now")
     else:
         console.line(f"nobody is to be told anything of {project}")
-    if any(one.failed for one in tried):
+    for why in wrong:
+        console.complain(why)
+    if wrong or any(one.failed for one in tried):
         raise typer.Exit(1)
 
 

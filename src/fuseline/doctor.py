@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fuseline.abilities import abilities
 from fuseline.artifacts import file_digest, libraries
 from fuseline.bootstrap import Line, line, store_of
+from fuseline.channels import findings
 from fuseline.errors import FuselineError
 from fuseline.models import registered
 from fuseline.narrative import count
@@ -35,7 +36,7 @@ def examine(settings: Settings, project: str | None = None) -> list[Finding]:
         found += _abilities(store)
     if project is not None and all(f.ok for f in found):
         found += _project(settings, project)
-    return found
+    return [*found, *findings(settings.alerts)]
 
 
 def _try(what: str, look: Callable[[], object]) -> Finding:

@@ -35,7 +35,7 @@ FAMILIES = {  # name without the suffix of its kind -> kind, and what it says
     "fuseline_last_publication_age_seconds": ("gauge", "Seconds since a batch was published last."),
     "fuseline_batch_interval_seconds": ("gauge", "Seconds within which a batch is expected, by project.toml."),
     "fuseline_alerts_undelivered": ("gauge", "Alerts that a channel did not take, and that are still tried."),
-    "fuseline_flow_failing": ("gauge", "1 for a flow that failed and has not done its work since."),
+    "fuseline_flow_failing": ("gauge", "1 for a flow that failed and has not ended well since."),
 }
 
 

@@ -212,7 +212,8 @@ class Ledger:
         # A chapter only saves reading, as a checkpoint does: where it is not whole, the entries themselves are read.
         key = self._chapter_key(last)
         with suppress(NotFound, LedgerError, msgspec.MsgspecError):
-            found = [decode(bytes(raw), key) for raw in msgspec.json.decode(self.store.get(key), type=list[msgspec.Raw])]
+            parts = msgspec.json.decode(self.store.get(key), type=list[msgspec.Raw])
+            found = [decode(bytes(part), key) for part in parts]
             if [entry.seq for entry in found] == list(range(last - CHECKPOINT_EVERY + 1, last + 1)):
                 return found
         return []

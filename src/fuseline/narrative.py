@@ -158,7 +158,7 @@ def _said(event: r.Event) -> str:
             return _labelled(event)
         case r.Tripped() | r.HalfOpened() | r.Reset() | r.RetrainAsked() | r.TrainingStarted():
             return _line(event)
-        case r.Failed() | r.Overdue() | r.AlertTaken() | r.AlertTried():
+        case r.Failed() | r.Mended() | r.Overdue() | r.AlertTaken() | r.AlertTried():
             return _signal(event)
         case _:  # pragma: no cover
             assert_never(event)
@@ -179,11 +179,13 @@ def _line(event: r.Tripped | r.HalfOpened | r.Reset | r.RetrainAsked | r.Trainin
             return f"Training began in run {run}"
 
 
-def _signal(event: r.Failed | r.Overdue | r.AlertTaken | r.AlertTried) -> str:
+def _signal(event: r.Failed | r.Mended | r.Overdue | r.AlertTaken | r.AlertTried) -> str:
     match event:
         case r.Failed(flow=flow, error=why):
             said = why.splitlines()[0] if why else "it does not say why"
             return said if said.startswith(flow) else f"{flow} failed: {said}"
+        case r.Mended(flow=flow):
+            return f"{flow} works again"
         case r.Overdue(since=since, every_hours=hours, waiting=n):
             waits = f"{count(n, 'file')} wait{'s' * (n == 1)} in the inbox" if n else "nothing waits in the inbox"
             return (

@@ -17,8 +17,8 @@ from fuseline.breaker import Breaker
 Kind = Literal["trip", "recovery", "quarantine", "gate", "overdue", "failure"]
 
 LEASE = timedelta(minutes=3)  # so long a sender may take; channels give up after seconds
-LONGEST = timedelta(hours=1)  # between two tries; they begin a minute apart, and the time doubles
-OLD = timedelta(hours=24)  # an alert that reached nobody by then is given up
+LONGEST = timedelta(hours=3)  # between two tries; they begin a minute apart, and the time doubles
+OLD = timedelta(hours=72)  # what not everybody has by then is given up; even a daily line has tried it more than once
 KEPT = 20  # alerts that are owed at most: where no channel is set, nobody ever takes them
 
 
@@ -43,27 +43,37 @@ class Owed:
     tried_at: str = ""
     taken: bool = False
 
-    def due(self, now: str) -> bool:
+    def due(self, now: str, at_once: bool = False) -> bool:
         """Whether it may be taken at `now`: nobody is at it, and the last failure was long enough ago.
+
+        A try that is as far in the future counts as well: the clock that it was written by was wrong, or this one is.
+
+        Args:
+            at_once: whether a person asks, who does not wait after a failure.
 
         >>> Owed("trip", "2026-03-08T06:00:00+00:00").due("2026-03-08T06:00:00+00:00")
         True
         """
-        return not self.tries or now >= self.next_try
+        if at_once and not self.taken:
+            return True
+        return not self.tries or abs(_between(self.tried_at, now)) >= self._wait
 
     @property
     def next_try(self) -> str:
-        """When it may be taken again: one minute after the first failure, then two, four, up to an hour.
+        """When it may be taken again: one minute after the first failure, then two, four, up to three hours.
 
         >>> Owed("trip", "2026-03-08T06:00:00+00:00", tries=2, tried_at="2026-03-08T06:05:00+00:00").next_try
         '2026-03-08T06:07:00+00:00'
         """
-        wait = LEASE if self.taken else min(timedelta(minutes=2.0 ** min(self.tries - 1, 10)), LONGEST)
-        return (datetime.fromisoformat(self.tried_at) + wait).isoformat(timespec="seconds")
+        return (datetime.fromisoformat(self.tried_at) + self._wait).isoformat(timespec="seconds")
+
+    @property
+    def _wait(self) -> timedelta:
+        return LEASE if self.taken else min(timedelta(minutes=2.0 ** min(self.tries - 1, 10)), LONGEST)
 
     def old(self, now: str) -> bool:
-        """Whether it is too old at `now` to be sent."""
-        return datetime.fromisoformat(now) - datetime.fromisoformat(self.at) > OLD
+        """Whether it is too old at `now` to be tried again, or to be news."""
+        return _between(self.at, now) > OLD
 
 
 def called_for(event: r.Event, before: Breaker, after: Breaker) -> Kind | None:
@@ -99,3 +109,7 @@ def after(owed: Mapping[int, Owed], entry: r.Entry, kind: Kind | None) -> Mappin
     if kind is None:
         return owed
     return dict(list({**owed, entry.seq: Owed(kind, entry.at)}.items())[-KEPT:])
+
+
+def _between(earlier: str, later: str) -> timedelta:
+    return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)

@@ -332,10 +332,17 @@ class TrainingStarted:
 
 @dataclass(frozen=True)
 class Failed:
-    """A flow's run ended in an error; said once until a run of this flow does its work again."""
+    """A flow's run ended in an error; said once until a run of this flow ends well again."""
 
     flow: str
     error: str
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A run of a flow that had failed ended well again."""
+
+    flow: str
 
 
 @dataclass(frozen=True)
@@ -394,6 +401,7 @@ Event = (
     | RetrainAsked
     | TrainingStarted
     | Failed
+    | Mended
     | Overdue
     | AlertTaken
     | AlertTried

@@ -17,8 +17,6 @@ from fuseline.breaker import Breaker
 
 FOLD = 2  # raised when the meaning of the fold changes: checkpoints of another number are not used
 
-WORK = (r.Published, r.Quarantined, r.Labelled, r.Promoted, r.Held)  # what runs of flows are for
-
 VersionStatus = Literal["registered", "champion", "held", "retired"]
 BatchStatus = Literal["started", "published", "quarantined", "withdrawn", "waiting", "replaced", "dropped"]
 
@@ -92,7 +90,7 @@ class State:
         partial: label file with rows that had no published prediction, to the entry of its last reading.
         tripped: the last entry that opened the breaker: what was started before it is not published after it.
         published_at: when the last batch was published.
-        failing: flow to the entry of its first failure since it last did its work.
+        failing: flow to the entry of its first failure since a run of it last ended well.
         overdue: the `since` of the last gap without a publication that was said.
         alerts: entry to the alert that it calls for, as long as not everybody has it.
     """
@@ -135,16 +133,9 @@ class State:
         if entry.seq != self.seq + 1:
             raise ValueError(f"entry {entry.seq} does not follow entry {self.seq}")
         tripped = entry.seq if getattr(entry.event, "trip", None) is not None else self.tripped
-        after = replace(self._working(entry)._after(entry), seq=entry.seq, at=entry.at, tripped=tripped)
+        after = replace(self._after(entry), seq=entry.seq, at=entry.at, tripped=tripped)
         kind = owed.called_for(entry.event, self.breaker, after.breaker)
         return replace(after, alerts=owed.after(self.alerts, entry, kind))
-
-    def _working(self, entry: r.Entry) -> State:
-        """A flow that failed, and does its work again, fails no more."""
-        flow = entry.by.partition("/")[0]
-        if flow in self.failing and isinstance(entry.event, WORK):
-            return replace(self, failing={name: seq for name, seq in self.failing.items() if name != flow})
-        return self
 
     def _after(self, entry: r.Entry) -> State:
         match entry.event:
@@ -176,6 +167,8 @@ class State:
                 return self if self.retrain is None else self._taken(run, entry.at)
             case r.Failed(flow=flow):
                 return replace(self, failing={**self.failing, flow: entry.seq})
+            case r.Mended(flow=flow):
+                return replace(self, failing={name: seq for name, seq in self.failing.items() if name != flow})
             case r.Overdue(since=since):
                 return replace(self, overdue=since)
             case r.AlertTaken() | r.AlertTried():

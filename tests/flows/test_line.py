@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fuseline import launch
+from fuseline import cards, launch
 from fuseline.bootstrap import Line, line
 from fuseline.records import Held, Labelled, Promoted, Published, Quarantined
 from fuseline.settings import Settings
@@ -30,20 +31,36 @@ def kinds(here: Line) -> Iterator[Any]:
     return (e.event for e in here.ledger.entries())
 
 
+def card(here: Line, run: launch.Run) -> str:
+    """The card that a run left, as another process finds it."""
+    flow, number = run.by.split("/")
+    found = cards.read(flow, number, here.settings.environment())
+    assert [one.step for one in found.cards] == ["end"], found.why
+    return found.cards[0].html
+
+
+def kept(here: Line, run: launch.Run) -> str:
+    """The card that a run left in the bucket."""
+    flow, number = run.by.split("/")
+    (item,) = here.store.list(f"metaflow/mf.cards/{flow}/runs/{number}/steps/end/tasks/")
+    return here.store.get(item.key).decode()
+
+
 def put(here: Line, key: str, rows: pd.DataFrame, folder: Path) -> None:
     rows.to_csv(folder / "delivery.csv", index=False)
     here.store.upload(key, folder / "delivery.csv")
 
 
 def test_the_loop_on_s3_trains_publishes_halts_and_reads_labels(on_s3, draw, tmp_path):
-    launch.run("train", "tiny", on_s3.settings)
+    trained = launch.run("train", "tiny", on_s3.settings)
+    assert "tiny: v0001" in kept(on_s3, trained)
     assert [type(e) for e in kinds(on_s3) if isinstance(e, Promoted | Held)] == [Promoted]
 
     put(on_s3, "inbox/tiny/day1.csv", draw(600, 2).drop(columns="bought"), tmp_path)
     broken = draw(600, 3).drop(columns="bought").assign(price=lambda d: d["price"] * 100)
     put(on_s3, "inbox/tiny/day2.csv", broken, tmp_path)
     put(on_s3, "inbox/tiny/day3.csv", draw(600, 4).drop(columns="bought"), tmp_path)
-    launch.run("infer", "tiny", on_s3.settings)
+    inferred = launch.run("infer", "tiny", on_s3.settings)
 
     (published,) = [e for e in kinds(on_s3) if isinstance(e, Published)]
     (quarantined,) = [e for e in kinds(on_s3) if isinstance(e, Quarantined)]
@@ -57,10 +74,16 @@ def test_the_loop_on_s3_trains_publishes_halts_and_reads_labels(on_s3, draw, tmp
     assert len(read) == 600 and set(read["batch"]) == {published.batch} and set(read["version"]) == {"v0001"}
 
     put(on_s3, "labels/tiny/day1.csv", draw(600, 2)[["id", "bought"]], tmp_path)
-    launch.run("feedback", "tiny", on_s3.settings)
+    read_labels = launch.run("feedback", "tiny", on_s3.settings)
     (labelled,) = [e for e in kinds(on_s3) if isinstance(e, Labelled)]
     assert labelled.batches[0].rows == 600 and labelled.verdict == "pass"
     assert b"price looks multiplied by 100" in on_s3.store.get("tiny/reports/index.html")
+
+    shown = kept(on_s3, inferred)
+    assert "1 batch published, 1 held back. 1 file left to a later run" in shown
+    assert shown.index(published.batch) < shown.index("● pass") < shown.index(quarantined.batch) < shown.index("■ halt")
+    assert quarantined.assessment.sentence in html.unescape(shown)
+    assert f"<td>{published.batch}</td><td>v0001</td><td>600</td>" in kept(on_s3, read_labels)
 
 
 def test_a_flow_with_nothing_to_do_ends_well(trained, tmp_path):
@@ -71,6 +94,8 @@ def test_a_flow_with_nothing_to_do_ends_well(trained, tmp_path):
     here = line("tiny", settings=settings)
     before = here.ledger.state()
     steps: list[str] = []
-    launch.run("infer", "tiny", settings, steps.append)
+    run = launch.run("infer", "tiny", settings, steps.append)
     assert steps == ["start", "score", "assess", "publish", "explain", "end"]
     assert here.ledger.state() == before
+    assert "No batch was scored." in card(here, run)
+    assert "No new labels were read." in card(here, launch.run("feedback", "tiny", settings))

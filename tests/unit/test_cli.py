@@ -115,8 +115,8 @@ def test_help_names_the_exit_codes_and_every_command_has_an_example(new_shell):
     said = new_shell("--help")
     assert said.code == 0
     assert "3 held back" in said.out
-    names = "new check doctor train infer feedback status history predictions backtest promote rollback replay report"
-    for command in [*([c] for c in names.split()), ["breaker", "trip"], ["breaker", "reset"]]:
+    names = "new check doctor train infer feedback alert status history predictions backtest promote rollback replay"
+    for command in [*([c] for c in names.split()), ["report"], ["breaker", "trip"], ["breaker", "reset"]]:
         helped = new_shell(*command, "--help")
         assert helped.code == 0
         assert f"Example: fuseline {' '.join(command)} " in helped.out
@@ -513,7 +513,6 @@ def test_an_alert_is_sent_to_a_topic_once(new_shell, s3):
     assert history.count("The alert of entry 1 was sent to sns:alerts-of-tiny:") == 1
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise; not from Python 3.13 on
 def test_an_address_that_makes_no_sense_ends_with_1_and_stops_nothing_else(new_shell):
     new_shell.monkeypatch.setenv("FUSELINE_ALERTS", "nosuch://hunter2/x")
     tripped = new_shell("breaker", "trip", "tiny", "-r", "prices are in cents")
@@ -522,7 +521,18 @@ def test_an_address_that_makes_no_sense_ends_with_1_and_stops_nothing_else(new_s
     said = new_shell("alert", "tiny")
     assert said.code == 1
     assert "FUSELINE_ALERTS: address 1 is neither arn:aws:sns:… nor one that apprise understands" in said.out
-    assert "hunter2" not in said.out + said.err + new_shell("history", "tiny", "--json").out
+    assert "address 1 is neither" in said.err
+    again = new_shell("alert", "tiny")
+    assert again.code == 1
+    assert again.out == (
+        "1 alert did not arrive yet; the next try is at 2026-03-01 07:02:00 UTC, or now: fuseline alert tiny --now\n"
+    )
+    now = new_shell("alert", "tiny", "--now")
+    assert (now.code, now.out.count("could not be sent")) == (1, 1)
+    looked = new_shell("doctor")
+    assert (looked.code, looked.out.count("FUSELINE_ALERTS: address 1")) == (1, 1)
+    everything = [said.out, said.err, now.out, now.err, looked.out, new_shell("history", "tiny", "--json").out]
+    assert "hunter2" not in "".join(everything)
 
 
 def test_a_missed_schedule_is_said_once(shell):

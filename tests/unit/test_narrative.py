@@ -72,6 +72,7 @@ SAID = [
     (r.RetrainAsked("drift"), "A new version is wanted: drift."),
     (r.TrainingStarted("TrainingFlow/3"), "Training began in run TrainingFlow/3."),
     (r.Failed("InferenceFlow", "the store is gone\nstart it"), "InferenceFlow failed: the store is gone."),
+    (r.Mended("InferenceFlow"), "InferenceFlow works again."),
     (
         r.Overdue("2026-03-08T06:00:00+00:00", 24.0, 0),
         "Nothing was published since 8 Mar 2026, 06:00 UTC, and a batch is expected every 24 h; "

@@ -276,6 +276,7 @@ ACTIONS: dict[str, Callable[[int], r.Event]] = {
     "ask": lambda n: r.RetrainAsked(f"reason {n}"),
     "train": lambda n: r.TrainingStarted(f"run{n}"),
     "fail": lambda n: r.Failed(("TrainingFlow", "InferenceFlow", "FeedbackFlow")[n], "the store is gone"),
+    "mend": lambda n: r.Mended(("TrainingFlow", "InferenceFlow", "FeedbackFlow")[n]),
     "miss": lambda n: r.Overdue(at(n), 24.0, n),
     "take an alert": lambda n: r.AlertTaken(n + 7),
     "try an alert": lambda n: r.AlertTried(n + 7, ("sns:x",), {"slack:y": "timeout"} if n else {}, n != 1),

@@ -13,17 +13,16 @@ from fuseline.cards import UNKNOWN, Card, Cards, Shelf, read
 from fuseline.settings import Settings
 
 FLOW = """
-from metaflow import FlowSpec, card, current, step
+from metaflow import FlowSpec, step
+
+from fuseline.runcard import Card, keep
 
 
 class TrainingFlow(FlowSpec):
-    @card(type="blank")
-    @card(type="blank", id="more")
     @step
     def start(self):
-        from metaflow.cards import Markdown
-
-        current.card["more"].append(Markdown("# v0001 was trained"))
+        keep(self, Card("bank: training", "v0001 was trained."))
+        keep(self, Card("bank: training", "It is the champion."))
         self.next(self.end)
 
     @step
@@ -43,9 +42,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "flow.py").write_text(FLOW)
     (folder / "elsewhere").mkdir()
     settings = replace(Settings(), store=str(folder / "store"), user="tester")
-    said = {name: value for name, value in settings.environment().items() if not name.startswith("METAFLOW_CARD")}
-    said["METAFLOW_CARD_LOCALROOT"] = f"{said['METAFLOW_DATASTORE_SYSROOT_LOCAL']}/.metaflow"
-    said["RUN"] = str(folder / "run")
+    said = {**settings.environment(), "RUN": str(folder / "run")}
     command = [sys.executable, str(folder / "flow.py"), "--no-pylint", "run", "--run-id-file", said["RUN"]]
     subprocess.run(command, env=said, cwd=folder / "elsewhere", check=True, capture_output=True)
     return said

@@ -217,7 +217,7 @@ def test_a_flow_that_fails_stands_on_the_page_until_it_works_again(lore: Any) ->
     assert "InferenceFlow fails InferenceFlow failed: the store cannot be reached." in lore.words(part)
     assert "fuseline infer bookings" in part
     assert "second line" not in part
-    s.publish("2026-03-12", "v0003", lore.PASS)  # signed by a run of InferenceFlow
+    s.say(r.Mended("InferenceFlow"), "mara")
     assert "What needs a person" not in s.pages()["index.html"]
 
 
