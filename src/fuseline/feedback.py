@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fuseline import performance, tables
 from fuseline.artifacts import file_digest
 from fuseline.batches import Batches
-from fuseline.errors import DataError
+from fuseline.errors import DataError, NotFound
 from fuseline.ledger import Ledger
 from fuseline.models import Models
 from fuseline.predictions import PREDICTIONS, Predictions
@@ -204,7 +204,10 @@ class Feedback:
         for batch in reversed(scored):
             if left.empty:
                 break
-            rows = self._predicted(batch, scored[batch])
+            try:
+                rows = self._predicted(batch, scored[batch])
+            except NotFound:
+                continue  # a store may let the files of old batches expire: their labels come too late
             matched = rows.merge(left, on="id", how="inner")
             if len(matched):
                 found.append(matched.assign(batch=batch, version=scored[batch].version))

@@ -206,7 +206,7 @@ class Ledger:
             self.store.put(self._checkpoint_key, msgspec.json.encode(document))
             places = range(entry.seq - CHECKPOINT_EVERY + 1, entry.seq + 1)
             pages = b",\n".join(self.store.get(self.key(seq)) for seq in places)
-            self.store.put(self._chapter_key(entry.seq), b"[" + pages + b"]")
+            self.store.create(self._chapter_key(entry.seq), b"[" + pages + b"]")
 
     def _chapter(self, last: int) -> list[Entry]:
         # A chapter only saves reading, as a checkpoint does: where it is not whole, the entries themselves are read.

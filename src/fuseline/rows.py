@@ -57,14 +57,17 @@ class Pinned:
 
 
 def pin(project: Project, store: Store, batches: Batches, state: State) -> Pinned:
-    """Pin the rows as the ledger stands: published batches with labels; quarantined and withdrawn ones are left out."""
+    """Pin the rows as the ledger stands: published batches with labels; quarantined and withdrawn ones are left out.
+
+    So is a batch whose kept copy is gone: a store may let old ones expire.
+    """
     name, source = sources.history(project)
     with sources.local(store, project, name, source) as path:
         digest = file_digest(path)
     labelled = tuple(
         LabelledBatch(key, b.name, batches.input_key(key, b.file), b.sources)
         for key, b in sorted(state.with_status("published").items(), key=lambda kb: kb[1].started)
-        if b.labelled
+        if b.labelled and store.exists(batches.input_key(key, b.file))
     )
     labels = tuple(item.key for item in store.list(f"{project.name}/feedback/")) if labelled else ()
     return Pinned(digest, sources.keep(store, project), labelled, labels)

@@ -87,8 +87,6 @@ class Settings:
         if self.store.startswith("s3://"):
             wanted["METAFLOW_DEFAULT_DATASTORE"] = "s3"
             wanted["METAFLOW_DATASTORE_SYSROOT_S3"] = f"{self.store.rstrip('/')}/metaflow"
-            for name in ("METAFLOW_S3_RETRY_COUNT", "METAFLOW_S3_TRANSIENT_RETRY_COUNT"):
-                wanted[name] = "3"  # so that a run says within a minute that the store is gone, not after many
             if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
                 wanted["METAFLOW_S3_ENDPOINT_URL"] = endpoint
         else:

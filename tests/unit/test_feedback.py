@@ -107,6 +107,16 @@ def test_labels_of_rows_that_were_never_published_are_unmatched(trained, days, r
     assert [b.rows for b in event.batches] == [400]
 
 
+def test_labels_of_a_batch_whose_files_have_expired_are_unmatched(trained, days):
+    old = state(trained).published_as("day1")
+    for item in list(trained.store.list(f"tiny/batches/{old}/")):
+        trained.store.delete(item.key)
+    trained.deliver_labels("outcomes", pd.concat([days["day1"], days["day2"]]))
+    event = trained.feedback().event
+    assert event.unmatched == 400
+    assert [b.batch.partition(".")[0] for b in event.batches] == ["day2"]
+
+
 def test_labels_that_are_null_are_left_out(trained, days):
     labels = days["day1"].assign(bought=lambda d: d["bought"].where(d.index >= 100))
     trained.deliver_labels("outcomes", labels)

@@ -409,6 +409,16 @@ def test_a_batch_without_labels_or_of_another_status_is_left_out(
     assert read(tiny).table.num_rows == 1200
 
 
+def test_a_batch_whose_kept_copy_has_expired_is_left_out(tiny: Tiny, rows: Callable[[int, int], pd.DataFrame]) -> None:
+    scored = Scored(tiny)
+    for name, seed in (("old", 7), ("new", 8)):
+        scored.labels(f"l{seed}", scored.batch(name, rows(3, seed)), outcomes(rows(3, seed)))
+    old = tiny.line.ledger.state().published_as("old") or ""
+    tiny.store.delete(tiny.line.batches.input_key(old, "old.parquet"))
+    assert [batch.name for batch in pinned(tiny).batches] == ["new"]
+    assert ids(read(tiny))[1200:] == ["8-0", "8-1", "8-2"]
+
+
 def test_where_a_label_came_twice_the_later_one_counts(tiny: Tiny, rows: Callable[[int, int], pd.DataFrame]) -> None:
     scored, fresh = Scored(tiny), rows(4, 7)
     batch = scored.batch("day", fresh)
