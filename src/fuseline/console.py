@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fuseline.ledger import kind_of
 from fuseline.narrative import count, metric, sentence
-from fuseline.records import Assessment, Entry, Finding, Published, Quarantined, jsonable
+from fuseline.records import AlertTaken, Assessment, Entry, Finding, Published, Quarantined, jsonable
 from fuseline.state import State
 
 if TYPE_CHECKING:
@@ -177,11 +177,12 @@ def entry(one: Entry) -> dict[str, Any]:
 
 
 def entries(found: Sequence[Entry]) -> None:
-    """Print entries as sentences."""
-    if not found:
+    """Print entries as sentences, but for those that only keep others from sending an alert meanwhile."""
+    told = [e for e in found if not isinstance(e.event, AlertTaken)]
+    if not told:
         return
-    rows: list[list[Cell]] = [[str(e.seq), (seconds(e.at), "dim"), (e.by, "dim")] for e in found]
-    table(["entry", "at (UTC)", "by", "what"], rows, [sentence(e) for e in found])
+    rows: list[list[Cell]] = [[str(e.seq), (seconds(e.at), "dim"), (e.by, "dim")] for e in told]
+    table(["entry", "at (UTC)", "by", "what"], rows, [sentence(e) for e in told])
 
 
 def seconds(at: str) -> str:

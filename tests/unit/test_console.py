@@ -11,7 +11,18 @@ import pytest
 from rich.console import Console
 
 from fuseline import console
-from fuseline.records import Assessment, Cause, Entry, Finding, Published, Quarantined, Reset, RetrainAsked, Trip
+from fuseline.records import (
+    AlertTaken,
+    Assessment,
+    Cause,
+    Entry,
+    Finding,
+    Published,
+    Quarantined,
+    Reset,
+    RetrainAsked,
+    Trip,
+)
 from fuseline.state import State
 
 AT = "2026-03-08T06:00:00+00:00"
@@ -98,6 +109,11 @@ def test_entries_are_sentences_with_their_place_time_and_writer(said):
         "entry  at (UTC)             by   what",
         "   12  2026-03-08 06:00:00  eva  The breaker was closed by hand: agreed.",
     ]
+
+
+def test_that_an_alert_is_being_sent_is_not_told(said):
+    console.entries([Entry(12, "i", AT, "eva", AlertTaken(7)), Entry(13, "j", AT, "eva", Reset("agreed"))])
+    assert [line.split()[0] for line in said()] == ["entry", "13"]
 
 
 def test_text_in_brackets_is_no_markup(said):
