@@ -10,9 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
 STRANGE = "^~:\x01 "  # what else people separate by: refused with a sentence, not read as one wide column
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "Null", "NaN", "nan", "None", "-nan", "-NaN")
 HEAD = 65_536  # bytes that are looked at to tell what a file is
+LOOKED_AT = 50  # of their rows, to tell the delimiter
+LINE_END = re.compile(r"\r\n|\n|\r")  # `splitlines` also cuts at characters that may stand in a name or a value
 BLOCK = 4 << 20  # bytes of a CSV file that are parsed at once; no line may be longer
 MAX_BROKEN = 1000  # a file with more broken rows is not a file of rows
 NO_BOM = len(b"\xef\xbb\xbf")
@@ -88,12 +92,12 @@ class Layout:
 def csv_layout(path: Path) -> Layout:
     """Delimiter and names of a CSV file, from its first lines. Raises Unreadable where they make no sense."""
     head = start_of(path, "CSV file")
-    lines = head.splitlines()
-    if len(head) > HEAD // 2 and len(lines) > 1:
-        lines = lines[:-1]  # it may be cut
-    sample = "\n".join(lines[:50])
+    end = max(head.rfind("\n"), head.rfind("\r"))
+    sample = head[:end] if len(head) > HEAD // 2 and end > 0 else head  # the last line may be cut
     found = {d: _rows(sample, d) for d in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda d: _plausible(found[d]))
+    if not found[delimiter]:
+        raise Unreadable(f"{path.name} has no header: its first lines are empty")
     names = tuple(found[delimiter][0])
     if len(names) == 1:
         _refuse_strange(path, sample)
@@ -104,7 +108,8 @@ def csv_layout(path: Path) -> Layout:
 
 
 def _rows(sample: str, delimiter: str) -> list[list[str]]:
-    return [row for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row]
+    read = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+    return list(islice((row for row in read if row), LOOKED_AT))
 
 
 def _plausible(rows: list[list[str]]) -> tuple[float, int]:
@@ -115,7 +120,7 @@ def _plausible(rows: list[list[str]]) -> tuple[float, int]:
 
 
 def _refuse_strange(path: Path, sample: str) -> None:
-    lines = [line for line in sample.splitlines() if line.strip()][:20]
+    lines = [line for line in LINE_END.split(sample) if line.strip()][:20]
     for mark in STRANGE:
         counts = {line.count(mark) for line in lines}
         if len(lines) > 1 and len(counts) == 1 and counts != {0}:

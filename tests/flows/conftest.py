@@ -31,6 +31,12 @@ def made_up(rows: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"id": ids, "price": price, "age": age, "bought": np.where(bought, "yes", "no")})
 
 
+@pytest.fixture(autouse=True)
+def uncovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows are a process a task: they run as they do for users, without coverage, which other tests measure."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 def draw() -> Callable[[int, int], pd.DataFrame]:
     """`draw(rows, seed)`: labelled rows like the history's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,14 +20,17 @@ from fuseline.bootstrap import Line
 from fuseline.canonical import canonical, kind_of
 from fuseline.detect import Change
 from fuseline.harm import Estimate
+from fuseline.inference import Inference
 from fuseline.models import promote
 from fuseline.monitor import Monitor
 from fuseline.performance import measure
+from fuseline.predictions import Scored
 from fuseline.projects import read_project
-from fuseline.records import Entry, Task
+from fuseline.records import Entry, Reset, Task
 from fuseline.reference import Reference, Rows
 from fuseline.settings import Settings
 from fuseline.situation import Situation
+from fuseline.state import State
 from fuseline.storage import MemoryStore, Store
 
 TOML = """
@@ -152,12 +156,34 @@ class Tiny:
         self.line.models.register(self.line.ledger, self.line.models.manifest("v0002"))
         return promote(self.line.ledger, "v0002", "better").version
 
-    def infer(self, attempt: str = "a1") -> list[Entry]:
-        """One run over the inbox."""
+    def begin(self, attempt: str = "a1") -> tuple[Inference, list[Scored]]:
+        """A run over the inbox up to the point where it would settle its batches."""
         inference = self.line.inference(attempt)
         plan = inference.plan()
         scores = [inference.score(job, piece) for job, piece in plan.pieces]
-        return inference.settle([inference.assess(j, [s for s in scores if s.batch == j.batch]) for j in plan.jobs])
+        return inference, [inference.assess(j, [s for s in scores if s.batch == j.batch]) for j in plan.jobs]
+
+    def infer(self, attempt: str = "a1") -> list[Entry]:
+        """One run over the inbox."""
+        inference, scored = self.begin(attempt)
+        return inference.settle(scored)
+
+    @property
+    def state(self) -> State:
+        """What the ledger adds up to."""
+        return self.line.ledger.state()
+
+    def reset(self) -> None:
+        """Close the breaker by hand."""
+        self.line.ledger.append(lambda state: Reset("mended"))
+
+    def published(self) -> dict[str, pd.DataFrame]:
+        """What consumers can read: name of the batch to its rows; each file is of a batch that the ledger publishes."""
+        now, folder = self.state, f"{self.folder.name}/predictions/"
+        visible = {item.key for item in self.store.list(folder)}
+        assert visible == self.line.predictions.visible(now).keys()
+        frames = [pd.read_parquet(io.BytesIO(self.store.get(key))) for key in sorted(visible)]
+        return {now.batches[str(f["batch"].iloc[0])].name: f for f in frames}
 
     def feedback(self) -> Entry | None:
         """One reading of the labels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,31 +23,6 @@ def in_cents(rows) -> pd.DataFrame:
     return clean(rows).assign(price=lambda d: d["price"] * 100)
 
 
-def state(project):
-    return project.line.ledger.state()
-
-
-def reset(project) -> None:
-    project.line.ledger.append(lambda _: r.Reset("mended"))
-
-
-def published(project) -> dict[str, pd.DataFrame]:
-    """What consumers can read: name of the batch to its rows; each file is of a batch that the ledger publishes."""
-    now = state(project)
-    visible = {item.key for item in project.store.list("tiny/predictions/")}
-    assert visible == project.line.predictions.visible(now).keys()
-    frames = [pd.read_parquet(io.BytesIO(project.store.get(key))) for key in sorted(visible)]
-    return {now.batches[str(f["batch"].iloc[0])].name: f for f in frames}
-
-
-def begin(project, attempt: str = "a1"):
-    """A run up to the point where it would settle: (its Inference, its scored batches)."""
-    inference = project.line.inference(attempt)
-    plan = inference.plan()
-    scores = [inference.score(job, piece) for job, piece in plan.pieces]
-    return inference, [inference.assess(j, [s for s in scores if s.batch == j.batch]) for j in plan.jobs]
-
-
 # ── one run ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -65,7 +39,7 @@ def test_a_good_batch_is_published_and_leaves_the_inbox(trained, rows):
     assert entry.event.assessment.verdict == "pass"
     assert entry.event.rows == 300
     assert trained.line.batches.waiting() == []
-    found = published(trained)["day1"]
+    found = trained.published()["day1"]
     assert len(found) == 300
     assert trained.store.exists(trained.line.batches.input_key(entry.event.batch, "day1.parquet"))
 
@@ -79,13 +53,13 @@ def test_over_a_folder_a_batch_is_published_quarantined_and_replayed_alike(train
     trained.deliver("day2", in_cents(rows(300, 3)))
     assert [type(e.event) for e in trained.infer()] == [r.Published, r.Quarantined]
     assert trained.line.batches.waiting() == []
-    assert published(trained).keys() == {"day1"}
-    reset(trained)
+    assert trained.published().keys() == {"day1"}
+    trained.reset()
     repaired = tmp_path / "mended.parquet"
     clean(rows(300, 3)).to_parquet(repaired)
     replay(trained.line.ledger, trained.line.batches, "day2", "prices mended", repaired)
     assert [type(e.event) for e in trained.infer("a2")] == [r.Published]
-    assert published(trained).keys() == {"day1", "day2"}
+    assert trained.published().keys() == {"day1", "day2"}
 
 
 def test_with_nothing_to_do_nothing_is_written(trained):
@@ -157,7 +131,7 @@ def test_a_champion_that_is_promoted_during_a_run_does_not_change_what_the_run_p
     second = inference.score(*plan.pieces[1])
     entries = inference.settle([inference.assess(j, [s]) for j, s in zip(plan.jobs, (first, second), strict=True)])
     assert [e.event.version for e in entries] == ["v0001", "v0001"]
-    for frame in published(trained).values():
+    for frame in trained.published().values():
         assert set(frame["version"]) == {"v0001"}
     trained.deliver("day3", clean(rows(200, 4)))
     (entry,) = trained.infer("a2")
@@ -166,30 +140,30 @@ def test_a_champion_that_is_promoted_during_a_run_does_not_change_what_the_run_p
 
 def test_a_batch_that_is_begun_but_not_settled_is_taken_up_by_the_new_champion(trained, rows):
     trained.deliver("day1", clean(rows(200, 2)))
-    slow, held = begin(trained)
+    slow, held = trained.begin()
     trained.promote_copy()
     trained.clock.forward(1)
     (entry,) = trained.infer("a2")
     assert entry.event.version == "v0002"
     assert slow.settle(held) == []
-    assert set(published(trained)["day1"]["version"]) == {"v0002"}
+    assert set(trained.published()["day1"]["version"]) == {"v0002"}
 
 
 def test_a_run_after_one_that_was_killed_keeps_the_time_of_scoring(trained, rows):
     trained.deliver("day1", clean(rows(200, 2)))
-    begin(trained)
+    trained.begin()
     begun = trained.clock.now
     trained.clock.forward(5)
     (entry,) = trained.infer("a2")
     assert entry.at != begun
     assert entry.event.scored_at == begun
-    assert set(published(trained)["day1"]["scored_at"]) == {pd.Timestamp(begun)}
+    assert set(trained.published()["day1"]["scored_at"]) == {pd.Timestamp(begun)}
     assert sum(isinstance(e.event, r.Started) for e in trained.line.ledger.entries()) == 1
 
 
 def test_a_run_after_one_that_was_killed_publishes_the_same_bytes(trained, rows):
     trained.deliver("day1", clean(rows(200, 2)))
-    _, (killed,) = begin(trained)
+    _, (killed,) = trained.begin()
     trained.clock.forward(5)
     (entry,) = trained.infer("a2")
     assert entry.event.digest == killed.digest
@@ -205,9 +179,9 @@ def test_the_copy_of_a_source_that_was_pinned_is_joined_even_if_the_file_changed
     scores = [inference.score(job, piece) for job, piece in plan.pieces]
     (entry,) = inference.settle([inference.assess(plan.jobs[0], scores)])
     assert isinstance(entry.event, r.Published)
-    assert set(published(with_shops)["day1"]["score"]) == {0.25, 0.5, 0.75}
+    assert set(with_shops.published()["day1"]["score"]) == {0.25, 0.5, 0.75}
     (key,) = plan.jobs[0].sources.values()
-    assert state(with_shops).batches[entry.event.batch].sources == {"shops": key}
+    assert with_shops.state.batches[entry.event.batch].sources == {"shops": key}
 
 
 def test_a_rerun_joins_the_copy_that_the_first_run_pinned(with_shops, rows, sold):
@@ -217,7 +191,7 @@ def test_a_rerun_joins_the_copy_that_the_first_run_pinned(with_shops, rows, sold
     shops = with_shops.folder.parent.parent / "data" / "shops.parquet"
     pd.DataFrame({"shop": ["a", "b", "c"], "discount": [0.0, 0.0, 0.0]}).to_parquet(shops)
     with_shops.infer("a2")
-    assert set(published(with_shops)["day1"]["score"]) == {0.25, 0.5, 0.75}
+    assert set(with_shops.published()["day1"]["score"]) == {0.25, 0.5, 0.75}
 
 
 # ── runs at the same time ────────────────────────────────────────────────────────────────────────
@@ -226,23 +200,23 @@ def test_a_rerun_joins_the_copy_that_the_first_run_pinned(with_shops, rows, sold
 def test_two_runs_at_once_publish_each_batch_once(trained, rows):
     for seed, name in ((2, "day1"), (3, "day2")):
         trained.deliver(name, clean(rows(200, seed)))
-    one, mine = begin(trained, "a1")
-    two, theirs = begin(trained, "a2")
+    one, mine = trained.begin("a1")
+    two, theirs = trained.begin("a2")
     first = one.settle(mine[:1])
     second = two.settle(theirs)
     third = one.settle(mine[1:])
     assert [len(first), len(second), len(third)] == [1, 1, 0]
     assert [e.event.attempt for e in (*first, *second)] == ["a1", "a2"]
-    assert published(trained).keys() == {"day1", "day2"}
+    assert trained.published().keys() == {"day1", "day2"}
     assert trained.line.batches.waiting() == []
 
 
 def test_two_runs_at_once_quarantine_a_batch_once_and_trip_once(trained, rows):
     trained.deliver("day1", in_cents(rows(200, 2)))
-    one, mine = begin(trained, "a1")
-    two, theirs = begin(trained, "a2")
+    one, mine = trained.begin("a1")
+    two, theirs = trained.begin("a2")
     assert len(one.settle(mine) + two.settle(theirs)) == 1
-    assert state(trained).breaker.trips == 1
+    assert trained.state.breaker.trips == 1
 
 
 class Emptied(MemoryStore):

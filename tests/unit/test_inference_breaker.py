@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import pandas as pd
@@ -20,36 +19,11 @@ def in_cents(rows) -> pd.DataFrame:
     return clean(rows).assign(price=lambda d: d["price"] * 100)
 
 
-def state(project):
-    return project.line.ledger.state()
-
-
 def trip(project, hours: float | None = 24.0) -> None:
     """Open the breaker by hand, for so many hours or until there is a new champion."""
     clock = replace(project.clock)
     clock.forward(hours or 0.0)
     project.line.ledger.append(lambda _: r.Tripped("by hand", r.Trip(clock.now if hours else None)))
-
-
-def reset(project) -> None:
-    project.line.ledger.append(lambda _: r.Reset("mended"))
-
-
-def published(project) -> dict[str, pd.DataFrame]:
-    """What consumers can read: name of the batch to its rows; each file is of a batch that the ledger publishes."""
-    now = state(project)
-    visible = {item.key for item in project.store.list("tiny/predictions/")}
-    assert visible == project.line.predictions.visible(now).keys()
-    frames = [pd.read_parquet(io.BytesIO(project.store.get(key))) for key in sorted(visible)]
-    return {now.batches[str(f["batch"].iloc[0])].name: f for f in frames}
-
-
-def begin(project, attempt: str = "a1"):
-    """A run up to the point where it would settle: (its Inference, its scored batches)."""
-    inference = project.line.inference(attempt)
-    plan = inference.plan()
-    scores = [inference.score(job, piece) for job, piece in plan.pieces]
-    return inference, [inference.assess(j, [s for s in scores if s.batch == j.batch]) for j in plan.jobs]
 
 
 def test_a_halt_trips_and_the_later_batches_of_the_run_stay_in_the_inbox(trained, rows):
@@ -58,33 +32,33 @@ def test_a_halt_trips_and_the_later_batches_of_the_run_stay_in_the_inbox(trained
     trained.deliver("day3", clean(rows(200, 4)))
     entries = trained.infer()
     assert [type(e.event).__name__ for e in entries] == ["Published", "Quarantined"]
-    now = state(trained)
+    now = trained.state
     assert now.breaker.status == "open"
     assert now.breaker.reason.startswith("price looks multiplied by 100")
     assert now.breaker.until == "2026-03-02T06:00:00+00:00"
     assert trained.line.batches.waiting() == ["day3.parquet"]
-    assert published(trained).keys() == {"day1"}
+    assert trained.published().keys() == {"day1"}
 
 
 def test_while_the_breaker_is_open_batches_are_held_in_the_inbox(trained, rows):
     trip(trained)
     trained.deliver("day1", clean(rows(200, 2)))
-    before = state(trained).seq
+    before = trained.state.seq
     plan = trained.line.inference("a1").plan()
     assert (plan.jobs, plan.held) == ((), ("day1.parquet",))
     assert trained.infer("a2") == []
-    assert state(trained).seq == before
+    assert trained.state.seq == before
     assert trained.line.batches.waiting() == ["day1.parquet"]
 
 
 def test_a_breaker_that_trips_between_plan_and_settle_keeps_the_batch_in_the_inbox(trained, rows):
     trained.deliver("day1", clean(rows(200, 2)))
-    inference, scored = begin(trained)
+    inference, scored = trained.begin()
     trip(trained)
     assert inference.settle(scored) == []
-    assert published(trained) == {}
+    assert trained.published() == {}
     assert trained.line.batches.waiting() == ["day1.parquet"]
-    reset(trained)
+    trained.reset()
     assert inference.settle(scored) == [], "what was begun before a trip is not published after it"
     (entry,) = trained.infer("a2")
     assert isinstance(entry.event, r.Published)
@@ -100,8 +74,8 @@ def test_after_the_cool_down_one_trial_goes_through_and_closes_the_breaker(train
     trained.clock.forward(0.2)
     (entry,) = trained.infer("a2")
     assert (entry.event.mode, entry.event.batch[:4]) == ("trial", "day1")
-    assert set(published(trained)["day1"]["mode"]) == {"trial"}
-    assert state(trained).breaker.status == "closed"
+    assert set(trained.published()["day1"]["mode"]) == {"trial"}
+    assert trained.state.breaker.status == "closed"
     assert trained.line.batches.waiting() == ["day2.parquet"]
     (entry,) = trained.infer("a3")
     assert entry.event.mode == "champion"
@@ -114,7 +88,7 @@ def test_a_trial_that_fails_doubles_the_cool_down(trained, rows):
     trained.deliver("day2", in_cents(rows(200, 3)))
     (entry,) = trained.infer("a2")
     assert (entry.event.mode, type(entry.event)) == ("trial", r.Quarantined)
-    now = state(trained).breaker
+    now = trained.state.breaker
     assert (now.status, now.trips, now.until) == ("open", 2, "2026-03-04T06:00:00+00:00")
     trained.clock.forward(47.9)
     trained.deliver("day3", clean(rows(200, 4)))
@@ -122,7 +96,7 @@ def test_a_trial_that_fails_doubles_the_cool_down(trained, rows):
     trained.clock.forward(0.1)
     (entry,) = trained.infer("a4")
     assert isinstance(entry.event, r.Published)
-    assert state(trained).breaker == replace(state(trained).breaker, status="closed", trips=0)
+    assert trained.state.breaker == replace(trained.state.breaker, status="closed", trips=0)
 
 
 def test_the_cool_down_does_not_double_beyond_its_greatest(trained, rows):
@@ -132,7 +106,7 @@ def test_the_cool_down_does_not_double_beyond_its_greatest(trained, rows):
     trained.clock.forward(24)
     trained.deliver("day2", in_cents(rows(200, 3)))
     trained.infer("a2")
-    assert state(trained).breaker.until == "2026-03-03T12:00:00+00:00"
+    assert trained.state.breaker.until == "2026-03-03T12:00:00+00:00"
 
 
 def test_two_trials_that_must_pass_go_through_one_after_the_other(trained, rows):
@@ -147,8 +121,8 @@ def test_two_trials_that_must_pass_go_through_one_after_the_other(trained, rows)
         assert [j.name for j in plan.jobs] == [name]
         assert plan.held == tuple(f"{day}.parquet" for day in ("day1", "day2", "day3") if day > name)
         (entry,) = trained.infer(attempt)
-        assert (entry.event.mode, state(trained).breaker.status) == ("trial", status)
-    assert published(trained).keys() == {"day1", "day2"}
+        assert (entry.event.mode, trained.state.breaker.status) == ("trial", status)
+    assert trained.published().keys() == {"day1", "day2"}
 
 
 def test_two_runs_at_once_in_half_open_publish_one_trial(trained, rows):
@@ -157,11 +131,11 @@ def test_two_runs_at_once_in_half_open_publish_one_trial(trained, rows):
     trained.clock.forward(2)
     trained.deliver("day1", clean(rows(200, 2)))
     trained.deliver("day2", clean(rows(200, 3)))
-    one, mine = begin(trained, "a1")
-    two, theirs = begin(trained, "a2")
+    one, mine = trained.begin("a1")
+    two, theirs = trained.begin("a2")
     assert [s.name for s in (*mine, *theirs)] == ["day1", "day1"]
     assert len(one.settle(mine) + two.settle(theirs)) == 1
-    assert published(trained).keys() == {"day1"}
+    assert trained.published().keys() == {"day1"}
 
 
 def test_a_new_champion_lets_a_trial_through_before_the_cool_down_is_over(trained, rows):
@@ -172,17 +146,17 @@ def test_a_new_champion_lets_a_trial_through_before_the_cool_down_is_over(traine
     trained.promote_copy()
     (entry,) = trained.infer("a2")
     assert (entry.event.mode, entry.event.version) == ("trial", "v0002")
-    assert state(trained).breaker.status == "closed"
+    assert trained.state.breaker.status == "closed"
 
 
 def test_a_trial_of_the_champion_before_is_not_published_once_there_is_a_new_one(trained, rows):
     trip(trained, 1)
     trained.clock.forward(2)
     trained.deliver("day1", clean(rows(200, 2)))
-    inference, scored = begin(trained)
+    inference, scored = trained.begin()
     trained.promote_copy()
     assert inference.settle(scored) == []
-    assert state(trained).breaker.status == "half_open"
+    assert trained.state.breaker.status == "half_open"
     assert trained.line.batches.waiting() == ["day1.parquet"]
     (entry,) = trained.infer("a2")
     assert (entry.event.mode, entry.event.version) == ("trial", "v0002")
@@ -196,10 +170,10 @@ def test_fallback_scores_with_the_last_good_version_and_every_row_says_so(traine
     trained.deliver("day2", clean(rows(200, 3)))
     entries = trained.infer()
     assert [(e.event.mode, e.event.version) for e in entries] == [("fallback", "v0001")] * 2
-    found = published(trained)["day1"]
+    found = trained.published()["day1"]
     assert set(found["mode"]) == {"fallback"}
     assert set(found["version"]) == {"v0001"}
-    assert state(trained).breaker.status == "open", "a fallback closes nothing"
+    assert trained.state.breaker.status == "open", "a fallback closes nothing"
 
 
 def test_fallback_without_an_earlier_champion_holds(trained, rows):
@@ -217,8 +191,8 @@ def test_a_fallback_batch_that_would_do_harm_is_quarantined_too(trained, rows):
     trained.deliver("day1", in_cents(rows(200, 2)))
     (entry,) = trained.infer()
     assert isinstance(entry.event, r.Quarantined)
-    assert published(trained) == {}
-    assert state(trained).breaker.status == "open"
+    assert trained.published() == {}
+    assert trained.state.breaker.status == "open"
 
 
 def test_a_fallback_is_not_published_once_the_breaker_is_closed_again(trained, rows):
@@ -226,8 +200,8 @@ def test_a_fallback_is_not_published_once_the_breaker_is_closed_again(trained, r
     trained.setting(FALLBACK)
     trip(trained)
     trained.deliver("day1", clean(rows(200, 2)))
-    inference, scored = begin(trained)
-    reset(trained)
+    inference, scored = trained.begin()
+    trained.reset()
     assert inference.settle(scored) == []
     (entry,) = trained.infer("a2")
     assert (entry.event.mode, entry.event.version) == ("champion", "v0002")
@@ -237,7 +211,7 @@ def test_batches_that_cannot_be_judged_trip_at_the_limit_in_a_row(trained, rows)
     for name in ("day1", "day2"):
         trained.store.put(f"inbox/tiny/{name}.parquet", f"not parquet {name}".encode())
     trained.line.inference("a1").plan()
-    now = state(trained)
+    now = trained.state
     assert [b.status for b in now.batches.values()] == ["quarantined"] * 2
     assert now.breaker.status == "open"
 
@@ -249,5 +223,5 @@ def test_a_good_batch_between_two_that_cannot_be_judged_keeps_the_breaker_closed
         else:
             trained.store.put(f"inbox/tiny/day{day}.parquet", data)
         trained.infer(f"a{day}")
-    assert state(trained).breaker.status == "closed"
-    assert published(trained).keys() == {"day2"}
+    assert trained.state.breaker.status == "closed"
+    assert trained.published().keys() == {"day2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -458,7 +459,8 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_has_no_gap_and_no_entry_twice(self) -> None:
-        keys = [item.key for item in self.disk.list(LEDGER) if "checkpoint" not in item.key]
+        keys = [item.key for item in self.disk.list(LEDGER)]
+        keys = [key for key in keys if re.fullmatch(r"\d+\.json", key.removeprefix(LEDGER))]
         assert keys == [f"{LEDGER}{n:08d}.json" for n in range(1, len(keys) + 1)]
         assert len(self.entries) == len(keys)
         assert max(Counter(entry.id for entry in self.entries).values()) == 1

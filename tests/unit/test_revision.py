@@ -13,7 +13,8 @@ SAY = "from fuseline.revision import revision; print(revision())"
 
 def said_by(copy: Path) -> str:
     """The revision of a copy of the package, as a process of its own says it."""
-    done = subprocess.run([sys.executable, "-c", SAY], cwd=copy.parent, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-S", "-c", SAY]  # without site: neither the real package nor coverage is in it
+    done = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

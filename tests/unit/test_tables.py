@@ -646,6 +646,21 @@ def test_features_and_predictions_stand_side_by_side(frame: pd.DataFrame) -> Non
 SNIPPETS = ["a", ",", ";", "\n", '"', "1", " ", "\r\n", '{"a": 1}', "{", "é", "[", "null", "\t", "PAR1"]
 
 
+@pytest.mark.parametrize("name", ["a\x0bb", "a\x0cb", "a\x1cb", "a\x85b", "a\u2028b", "\x01\x0b", '"a\rb"'])
+def test_only_the_end_of_a_line_ends_a_header(name, tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text(f"{name},n\nx,1\n", encoding="utf-8", newline="")
+    assert tables.read_table(path).column_names == [name.strip('"'), "n"]
+
+
+@pytest.mark.parametrize("content", [b"\x0b", b"\n\x0b\n", b" \n"])
+def test_a_header_of_nothing_is_unreadable_or_a_name(content, tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_bytes(content)
+    with pytest.raises(Unreadable):
+        tables.count_rows(path)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(tables.FORMATS),
