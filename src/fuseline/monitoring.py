@@ -132,7 +132,7 @@ class Monitoring:
         """The version's held-out rows, made ready for all stages."""
         manifest, table = self.model.manifest, self.model.table(REFERENCE)
         return Reference(
-            score=self.model.predictor.scores,
+            score=lambda frame: self.model.predictor.scores(frame),  # opened only for a batch that differs
             frame=tables.to_frame(table, self.model.contract),
             truth=labels_of(table),
             scores=scores_of(table),

@@ -238,3 +238,14 @@ def test_a_file_that_is_gone_from_the_inbox_meanwhile_is_passed_over(trained, ro
         trained.deliver(name, clean(rows(200, 2)))
     plan = trained.line.inference("a1").plan()
     assert [job.name for job in plan.jobs] == ["day1"]
+
+
+def test_a_batch_that_does_not_differ_is_judged_without_opening_the_model(trained, rows):
+    trained.deliver("day1", clean(rows(300, 2)))
+    inference = trained.line.inference("a1")
+    plan = inference.plan()
+    scores = [inference.score(job, piece) for job, piece in plan.pieces]
+    for item in list(trained.store.list("tiny/versions/v0001/artifacts/")):
+        trained.store.delete(item.key)
+    scored = trained.line.inference("a1").assess(plan.jobs[0], scores)  # as in another process
+    assert scored.assessment.verdict == "pass"
