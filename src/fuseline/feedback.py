@@ -204,10 +204,9 @@ class Feedback:
         for batch in reversed(scored):
             if left.empty:
                 break
-            try:
-                rows = self._predicted(batch, scored[batch])
-            except NotFound:
-                continue  # a store may let the files of old batches expire: their labels come too late
+            rows = self._predicted(batch, scored[batch])
+            if rows is None:
+                continue  # its labels come too late
             matched = rows.merge(left, on="id", how="inner")
             if len(matched):
                 found.append(matched.assign(batch=batch, version=scored[batch].version))
@@ -223,14 +222,17 @@ class Feedback:
         joined.to_parquet(buffer, index=False)
         self.store.put(file.key, buffer.getvalue())
 
-    def _predicted(self, batch: str, known: Batch) -> pd.DataFrame:
-        """Ids and scores of what was predicted for a batch."""
+    def _predicted(self, batch: str, known: Batch) -> pd.DataFrame | None:
+        """Ids and scores of what was predicted for a batch; None if its files are gone: a store may let them expire."""
         import pyarrow.parquet as pq
 
         manifest = self.models.manifest(known.version or "")
         scores = score_columns(manifest.task, manifest.classes)
-        with self.store.local(self.batches.staged_key(batch, known.attempt, PREDICTIONS)) as path:
-            table = pq.read_table(path, columns=[self.project.config.id_column, *scores])
+        try:
+            with self.store.local(self.batches.staged_key(batch, known.attempt, PREDICTIONS)) as path:
+                table = pq.read_table(path, columns=[self.project.config.id_column, *scores])
+        except NotFound:
+            return None
         frame: pd.DataFrame = table.to_pandas()
         return frame.rename(columns={self.project.config.id_column: "id"}).astype({"id": str})
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fuseline import records as r
-from fuseline.errors import DataError
+from fuseline.errors import DataError, FuselineError
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,14 @@ def test_labels_of_a_batch_whose_files_have_expired_are_unmatched(trained, days)
     event = trained.feedback().event
     assert event.unmatched == 400
     assert [b.batch.partition(".")[0] for b in event.batches] == ["day2"]
+
+
+def test_a_version_without_its_manifest_is_an_error_and_not_a_batch_that_expired(trained, days):
+    trained.promote_copy()  # so that only the batches need v0001
+    trained.store.delete("tiny/versions/v0001/manifest.json")
+    trained.deliver_labels("outcomes", days["day1"])
+    with pytest.raises(FuselineError, match="v0001"):
+        trained.feedback()
 
 
 def test_labels_that_are_null_are_left_out(trained, days):
