@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 export FUSELINE_STORE ?= store
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup reports demo data simulate train retrain infer feedback alert report dashboard infra test test-localstack \
+.PHONY: help setup reports demo data simulate train retrain infer feedback alert report dashboard serve infra test test-localstack \
   test-stack check bench clean lock bench-breaker peers
 
 help: ## list the targets
@@ -32,10 +32,19 @@ $(READY): requirements.lock pyproject.toml
 reports: $(READY) ## add Evidently: its opinion then stands on the page of each batch
 	$(BIN)/pip install --quiet --require-hashes -r requirements-reports.lock
 
-data/generated/history.parquet: data/generate.py | $(READY)
+HISTORY_bookings := data/generated/history.parquet
+HISTORY_leads := data/generated/leads/history.parquet
+HISTORY_claims := data/generated/claims/history.csv
+HISTORY_tiles := data/generated/tiles/history.parquet
+HISTORY := $(HISTORY_$(PROJECT))
+
+$(HISTORY_bookings): data/generate.py | $(READY)
 	$(BIN)/python data/generate.py --out data/generated
 
-data: data/generated/history.parquet ## make the history that `bookings` is trained on
+data/generated/%/history.parquet data/generated/%/history.csv: data/%.py | $(READY)
+	$(BIN)/python $< --out $(@D)
+
+data: $(HISTORY) ## make up the data of PROJECT: bookings, leads, claims or tiles
 
 simulate: $(READY) ## deliver the next made-up day of `bookings` to the store, and labels of older days
 	$(BIN)/python data/simulate.py
@@ -43,10 +52,10 @@ simulate: $(READY) ## deliver the next made-up day of `bookings` to the store, a
 demo: $(READY) ## the whole story: train, score 20 days, two incidents, recover
 	$(BIN)/python data/demo.py
 
-train: $(READY) data/generated/history.parquet ## train a version of PROJECT; the gate promotes or holds it
+train: $(READY) $(HISTORY) ## train a version of PROJECT; the gate promotes or holds it
 	$(BIN)/fuseline train $(PROJECT)
 
-retrain: $(READY) data/generated/history.parquet ## train PROJECT if a new version is asked for
+retrain: $(READY) $(HISTORY) ## train PROJECT if a new version is asked for
 	$(BIN)/fuseline train $(PROJECT) --if-asked
 
 infer: $(READY) ## score what waits in the inbox of PROJECT
@@ -63,6 +72,9 @@ report: $(READY) ## make the pages of PROJECT again
 
 dashboard: $(READY) ## serve the pages live on http://127.0.0.1:8080
 	$(BIN)/fuseline dashboard
+
+serve: $(READY) ## serve the champion of PROJECT on http://127.0.0.1:8000, with a page, /docs and /metrics
+	$(BIN)/fuseline serve $(PROJECT)
 
 infra: ## apply deployment/terraform by hand (TF_ARGS="-var=…"; deployment/terraform/README.md)
 	terraform -chdir=deployment/terraform init -input=false
@@ -104,7 +116,7 @@ $(PEERS)/.ready: requirements.lock requirements-reports.lock benchmarks/breaker/
 	@touch $@
 
 lock: $(READY) ## resolve the locks again, with hashes and without addresses
-	$(COMPILE) --extra dev --extra serve --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --extra serve --extra images --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra serve --all-build-deps --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
 	$(COMPILE) --extra reports --constraint requirements.lock --output-file requirements-reports.lock pyproject.toml
 	$(COMPILE) --output-file requirements-localstack.lock requirements-localstack.in

@@ -6,6 +6,7 @@ import hashlib
 import io
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def libraries() -> dict[str, str]:
     """The versions of Python, of this code, and of the libraries that artifacts depend on, as installed here."""
     found = {"python": platform.python_version(), "fuseline": revision()}
     for name in RECORDED:
-        found[name] = metadata.version(name)
+        with suppress(metadata.PackageNotFoundError):  # Metaflow, where models are only served
+            found[name] = metadata.version(name)
     return found
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -209,7 +210,7 @@ def _put_back(aside: Path, path: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Have the disk hold the content of a file (or the names in a folder) before we go on."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows syncs what can be written
     try:
         os.fsync(handle)
     finally:
@@ -218,6 +219,8 @@ def _sync(path: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make a new name last through a power cut. Some file systems cannot sync a folder, and need not (EINVAL)."""
+    if sys.platform == "win32":
+        return  # NTFS has names in its journal, and folders cannot be opened
     try:
         _sync(folder)
     except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ class Predictor:
         task: `binary`, `multiclass` or `regression`.
         classes: names of the classes in the order of the score columns; empty for regression.
         positive: of two classes, the one whose probability is the score.
+
+    Attributes:
+        seconds: what each hook took when it was last called, by its name.
     """
 
     def __init__(
@@ -47,6 +51,12 @@ class Predictor:
     ) -> None:
         self.module, self.artifacts, self.task, self.classes = module, dict(artifacts), task, classes
         self.positive = positive or (classes[-1] if classes else "")
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing of predict.py stands between rows and the model's scores, or between these and consumers."""
+        return not any(self._hook(name) for name in ("preprocess", "predict", "postprocess"))
 
     def warm_up(self) -> None:
         """Call the `warm_up` hook, if there is one."""
@@ -110,11 +120,14 @@ class Predictor:
         return getattr(self.module, name, None)
 
     def _call(self, name: str, hook: Callable[..., Any], *arguments: Any) -> Any:
+        started = perf_counter()
         try:
             return hook(*arguments)
         except Exception as error:  # a data scientist's file can fail in any way
             origin = Path(getattr(self.module, "__file__", None) or "predict.py")
             raise ModelFault(f"{name} in {origin.name} failed: {describe(error, origin)}") from error
+        finally:
+            self.seconds[name] = perf_counter() - started
 
     def _model_scores(self, frame: pd.DataFrame) -> Any:
         model = self.artifacts["model"]

@@ -115,6 +115,13 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """How a model answers over HTTP: by default only rows whose score reaches `threshold` are in an answer."""
+
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """project.toml: all of it is optional but the target."""
 
@@ -132,6 +139,7 @@ class Config:
     labels: Labels = field(default_factory=Labels)
     business: Mapping[str, Bounds] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Schedule)
+    serve: Serve = field(default_factory=Serve)
 
     @property
     def id_column(self) -> str:

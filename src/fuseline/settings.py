@@ -32,6 +32,8 @@ class Settings:
         pages: `FUSELINE_PAGES`: where people reach the dashboard, e.g. `http://localhost:8080`, for links in alerts.
         day_seconds: `FUSELINE_DAY_SECONDS`: a day of project.toml lasts so many seconds, for rehearsals: cool-downs and
             the schedule are shortened by as much. The clock is not.
+        api_keys: `FUSELINE_API_KEYS`: who may ask a model over HTTP, as `name:digest` with spaces between them (see
+            `fuseline.serving.keys`).
     """
 
     store: str = "store"
@@ -44,6 +46,7 @@ class Settings:
     queue: str = ""
     pages: str = ""
     day_seconds: int = DAY
+    api_keys: str = field(default="", repr=False)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -60,6 +63,7 @@ class Settings:
             queue=env.get("FUSELINE_QUEUE", cls.queue),
             pages=env.get("FUSELINE_PAGES", cls.pages).rstrip("/"),
             day_seconds=_whole("FUSELINE_DAY_SECONDS", env.get("FUSELINE_DAY_SECONDS") or str(cls.day_seconds), DAY),
+            api_keys=env.get("FUSELINE_API_KEYS", cls.api_keys),
         )
 
     def environment(self) -> dict[str, str]:
@@ -75,6 +79,7 @@ class Settings:
             "FUSELINE_QUEUE": self.queue,
             "FUSELINE_PAGES": self.pages,
             "FUSELINE_DAY_SECONDS": str(self.day_seconds),
+            "FUSELINE_API_KEYS": self.api_keys,
         }
         return {**os.environ, **mine, **self._metaflow()}
 

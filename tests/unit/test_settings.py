@@ -62,8 +62,14 @@ def test_every_variable_is_read() -> None:
     )
 
 
+def test_api_keys_are_read_and_never_shown() -> None:
+    found = Settings.read({"FUSELINE_API_KEYS": "shop:0123 audit:4567"})
+    assert found.api_keys == "shop:0123 audit:4567"
+    assert "0123" not in repr(found) and Settings().api_keys == ""
+
+
 def test_a_variable_that_is_set_to_nothing_is_as_good_as_not_set() -> None:
-    names = ("STORE", "PROJECTS", "NOW", "USER", "FAULTS", "SHARDS")
+    names = ("STORE", "PROJECTS", "NOW", "USER", "FAULTS", "SHARDS", "API_KEYS")
     assert Settings.read({f"FUSELINE_{name}": "" for name in names}) == Settings.read({})
 
 
@@ -148,6 +154,7 @@ def test_without_a_set_time_the_clock_is_the_time_now_in_utc() -> None:
     [
         Settings(user="ada"),
         Settings(user="ada", day_seconds=60),
+        Settings(user="ada", api_keys="shop:0123 audit:4567"),
         Settings("s3://bucket/line", Path("/srv/p"), "2026-03-08T06:00:00+00:00", "ada", "lost:create::1", 2),
     ],
 )
