@@ -16,6 +16,7 @@ from fuseline.errors import FuselineError, HeldBack, Refused, SettingsError
 from fuseline.narrative import count, metrics_said
 from fuseline.records import AlertTried, Held, Labelled, Registered, jsonable
 from fuseline.revision import revision
+from fuseline.serving import commands
 from fuseline.settings import Settings, parse_time
 from fuseline.state import BatchStatus, State
 
@@ -258,6 +259,13 @@ def watch(
 
     settings = Settings.read()
     Watch(Intake(settings, console.line), SqsQueue(settings.queue, again)).run()
+
+
+# ── serving ─────────────────────────────────────────────────────────────────────────────────────
+
+app.command("serve", epilog=_example("serve bank --port 8000"))(commands.serve)
+app.command("try", epilog=_example("try model.py --input '{\"age\": 41}'"))(commands.try_)
+app.command("key", epilog=_example("key shop"))(commands.key)
 
 
 # ── reading the ledger ──────────────────────────────────────────────────────────────────────────

@@ -5,23 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from fuseline.errors import SettingsError
 
-NEEDED = ("fastapi", "prometheus_client", "uvicorn")  # the extra `serve`
+NEEDED = ("fastapi", "prometheus_client", "uvicorn")  # by the dashboard, out of the extra `serve`
+BACKLOG = 2048  # connections that wait to be accepted; the system may allow fewer
 
 
-def need() -> None:
-    """Raise SettingsError where what a server needs is not installed."""
-    for name in NEEDED:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            raise SettingsError(f"{name} is not installed: pip install 'fuseline[serve]'") from error
+def need(names: Sequence[str] = NEEDED) -> None:
+    """Raise SettingsError where what a server needs is not installed; imports none of it.
+
+    Args:
+        names: of top-level modules.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise SettingsError(f"{name} is not installed: pip install 'fuseline[serve]'")
 
 
 def run(application: Any, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -43,9 +46,8 @@ def run(application: Any, host: str, port: int, ready: Callable[[str], None]) ->
             await super().shutdown(sockets)
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    with _listening(host, port) as listening:
-        shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
-        ready(f"http://{shown}:{listening.getsockname()[1]}/")
+    with listening(host, port) as opened:
+        ready(address(host, opened))
         config = uvicorn.Config(
             application,
             log_config=None,
@@ -55,17 +57,35 @@ def run(application: Any, host: str, port: int, ready: Callable[[str], None]) ->
             timeout_graceful_shutdown=1,
         )
         with suppress(KeyboardInterrupt):
-            Server(config).run(sockets=[listening])
+            Server(config).run(sockets=[opened])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def address(host: str, opened: socket.socket) -> str:
+    """Where people find what listens there, e.g. `http://localhost:8080/`."""
+    shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{opened.getsockname()[1]}/"
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; connections to it wait until somebody accepts them.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        SettingsError: the address cannot be had.
+    """
     refused = f"{host}, port {port} cannot be listened at: {{}}. Choose another port or address"
     if not 0 <= port <= 65_535:
         raise SettingsError(refused.format("ports go from 0 to 65535"))
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.create_server(found[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         number = error.errno or 0
         why = os.strerror(number) if number > 0 else error  # Python adds the address to it, which we name already
         raise SettingsError(refused.format(why)) from error
+    # Connections inherit it. Without it the second of two small writes waits for the client, 40 ms and more: asyncio
+    # itself asks for it on sockets only that are expressly of TCP, which those of create_server are not.
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
