@@ -61,26 +61,32 @@ def table(rows: int, seed: int, first: datetime, step: timedelta, name: str) -> 
     return pa.table({"pair_id": ids, "compared_at": times, **columns})
 
 
+def generate(out: Path, *, rows: int, days: int, per_day: int, seed: int) -> None:
+    """Write batches and labels, and the history last: where it is, all of it is whole."""
+    for folder in ("batches", "labels"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for day in range(days):
+        at = START + timedelta(days=day)
+        made = table(per_day, seed + 1 + day, at, timedelta(days=1) / per_day, f"{at:%Y%m%d}")
+        pq.write_table(made.drop_columns(["overlaps"]), out / "batches" / f"{at:%Y-%m-%d}.parquet")
+        pq.write_table(made.select(["pair_id", "overlaps"]), out / "labels" / f"{at:%Y-%m-%d}.parquet")
+    history = table(rows, seed, START - timedelta(days=30), timedelta(days=30) / rows, "past")
+    pq.write_table(history, out / "history.parquet.part")
+    (out / "history.parquet.part").replace(out / "history.parquet")
+
+
 def main() -> None:
-    """Write history, batches and labels."""
+    """Read the arguments, and say what was made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("data/generated/tiles"))
     parser.add_argument("--rows", type=int, default=1500, help="labelled rows of the history")
     parser.add_argument("--days", type=int, default=4, help="batches after it")
     parser.add_argument("--per-day", type=int, default=200, help="rows of a batch")
     parser.add_argument("--seed", type=int, default=7)
-    wanted = parser.parse_args()
-    for folder in ("batches", "labels"):
-        (wanted.out / folder).mkdir(parents=True, exist_ok=True)
-    before = START - timedelta(days=30)
-    history = table(wanted.rows, wanted.seed, before, timedelta(days=30) / wanted.rows, "past")
-    pq.write_table(history, wanted.out / "history.parquet")
-    for day in range(wanted.days):
-        at = START + timedelta(days=day)
-        rows = table(wanted.per_day, wanted.seed + 1 + day, at, timedelta(days=1) / wanted.per_day, f"{at:%Y%m%d}")
-        pq.write_table(rows.drop_columns(["overlaps"]), wanted.out / "batches" / f"{at:%Y-%m-%d}.parquet")
-        pq.write_table(rows.select(["pair_id", "overlaps"]), wanted.out / "labels" / f"{at:%Y-%m-%d}.parquet")
-    print(f"{wanted.rows:,} rows of history and {wanted.days} batches of {wanted.per_day} are in {wanted.out}")
+    wanted = vars(parser.parse_args())
+    generate(**wanted)
+    said = f"{wanted['rows']:,} rows of history and {wanted['days']} batches of {wanted['per_day']}"
+    print(f"{said} are in {wanted['out']}")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ import io
 import json
 import math
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -28,14 +27,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from fuseline.bootstrap import Line
-from fuseline.gate import decide
 from fuseline.models import Model
 from fuseline.projects import load_module, read_project
 from fuseline.serving.problem import Problem
 from fuseline.serving.scored import Scored
 from fuseline.serving.served import Asked
-from fuseline.settings import Settings
-from fuseline.storage import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER, START, DAY = ROOT / "projects" / "leads", date(2026, 3, 1), "2026-03-01"
@@ -362,22 +358,11 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(played: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     root = tmp_path_factory.mktemp("leads")
-    shutil.copytree(FOLDER, root / "projects" / "leads", ignore=shutil.ignore_patterns("__pycache__"))
-    g.generate(root / "data" / "generated" / "leads", history=2_400, rows=60, days=1)
-    settings = replace(Settings(), projects=root / "projects", now="2026-03-02T06:00:00+00:00", user="tester")
-    line = Line(settings, read_project(root / "projects", "leads"), MemoryStore(), "tester")
-    training = line.training()
-    plan = training.plan("t1")
-    manifest = training.evaluate(plan, training.fit(plan))
-    judged = decide(manifest.task, manifest.metrics, bounds=line.project.config.gate, paired=None, fault="")
-    training.conclude(manifest, judged)
-    line.store.upload(f"inbox/leads/{DAY}.csv", root / "data" / "generated" / "leads" / "batches" / f"{DAY}.csv")
-    inference = line.inference("a1")
-    pinned = inference.plan()
-    scores = [inference.score(job, piece) for job, piece in pinned.pieces]
-    inference.settle([inference.assess(job, [s for s in scores if s.batch == job.batch]) for job in pinned.jobs])
+    data = root / "data" / "generated" / "leads"
+    g.generate(data, history=2_400, rows=60, days=1)
+    line = played("leads", root, data / "batches" / f"{DAY}.csv")
     return Trained(line, g.one_day(START, 60).drop_columns(["captured_at", "y"]).to_pylist())
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from fuseline.bootstrap import Line
+from fuseline.projects import load_module
 from fuseline.serving.problem import Problem
+from fuseline.serving.scored import Scored
 from fuseline.serving.served import Asked, File
 from fuseline.serving.target import open_target
 from fuseline.settings import Settings
@@ -37,6 +41,38 @@ def figures(app) -> Any:
     import sys
 
     return sys.modules["figures"]
+
+
+@pytest.fixture(scope="module")
+def line(played: Any, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """The project trained, and its first day scored."""
+    root = tmp_path_factory.mktemp("tiles")
+    data = root / "data" / "generated" / "tiles"
+    generator: Any = load_module(ROOT / "data" / "tiles.py", "tiles_data")
+    generator.generate(data, rows=300, days=1, per_day=60, seed=7)
+    return played("tiles", root, data / "batches" / "2026-03-01.parquet")
+
+
+def test_pairs_of_tiles_are_trained_scored_and_answered_alike(line):
+    state = line.ledger.state()
+    assert state.champion == "v0001" and [b.status for b in state.batches.values()] == ["published"]
+    (key,) = line.predictions.visible(state)
+    published = {row["pair_id"]: row["score"] for row in pq.read_table(io.BytesIO(line.store.get(key))).to_pylist()}
+    (batch,) = state.batches
+    kept = pq.read_table(io.BytesIO(line.store.get(line.batches.input_key(batch, state.batches[batch].file))))
+    rows = [{**row, "compared_at": None} for row in kept.to_pylist()]
+    served = Scored(line.models.open("v0001"), line.project.config)
+    served.warm_up()
+    said = json.loads(served.answer(Asked(json.dumps(rows).encode())).body)["predictions"]
+    assert [one["score"] for one in said] == pytest.approx([published[row["pair_id"]] for row in rows], abs=1e-12)
+
+
+def test_the_same_seed_makes_the_same_pairs(tmp_path):
+    generator: Any = load_module(ROOT / "data" / "tiles.py", "tiles_data")
+    for name in ("one", "other"):
+        generator.generate(tmp_path / name, rows=12, days=1, per_day=5, seed=3)
+    for file in ("history.parquet", "batches/2026-03-01.parquet", "labels/2026-03-01.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
 
 
 def png(width: int = 120, height: int = 90, kind: str = "PNG", mode: str = "RGB") -> bytes:
