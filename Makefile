@@ -42,9 +42,9 @@ $(HISTORY_bookings): data/generate.py | $(READY)
 	$(BIN)/python data/generate.py --out data/generated
 
 data/generated/%/history.parquet data/generated/%/history.csv: data/%.py | $(READY)
-	$(BIN)/python $< --out $(@D)
+	$(BIN)/python $< --out $(@D) $(if $(filter claims,$*),$(CLAIMS:%=--from %))
 
-data: $(HISTORY) ## make up the data of PROJECT: bookings, leads, claims or tiles
+data: $(HISTORY) ## make up the data of PROJECT: bookings, leads, claims (CLAIMS=file.csv: a real file) or tiles
 
 simulate: $(READY) ## deliver the next made-up day of `bookings` to the store, and labels of older days
 	$(BIN)/python data/simulate.py

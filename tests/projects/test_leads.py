@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ INPUTS = sorted(f"x{i}" for i in range(100))
 g: Any = load_module(ROOT / "data" / "leads.py", "leads_data")
 p: Any = load_module(FOLDER / "predict.py", "leads")
 train: Any = load_module(FOLDER / "train.py", "leads").train
-f: ModuleType = sys.modules["features"]
+f: Any = load_module(FOLDER / "features.py", "leads")
 
 
 def frame(table: pa.Table) -> pd.DataFrame:

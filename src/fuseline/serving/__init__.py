@@ -5,7 +5,7 @@
 | started by | `commands` | `fuseline serve`, `try` and `key` |
 | | `serve` | what is to be served, and the process that does it |
 | | `trial` `sent` | one request without a server; what stands behind `--input` and `--form` |
-| kept alive by | `keeper` `kept` `child` | who holds the address; the process that answers, seen from outside and inside |
+| kept alive by | `keeper` `kept` `child` | who holds the address; the process that answers, from outside and inside |
 | | `listener` `memory` | uvicorn on a shared socket; how much memory a process has |
 | where models come from | `target` | TARGET of the command line |
 | | `champion` `trail` `beside` | a project: its ledger followed, and the tables that its rows are joined to |
