@@ -21,7 +21,10 @@ from fuseline.state import State
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 BATCH_ROWS, LABELS_LATE = 1_000, 3
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not beside this checkout")
+pytestmark = [
+    pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not beside this checkout"),
+    pytest.mark.no_cover,  # the modules have tests of their own
+]
 
 
 @dataclass
