@@ -122,7 +122,7 @@ def predict(data):
         case "hang":
             time.sleep(3600)
         case "leak":
-            kept.append(b"x" * (160 << 20))
+            kept.append(b"x" * (190 << 20))
         case "die":
             os._exit(7)
         case "exit":
