@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 PROJECT ?= bookings
 VENV ?= .venv
 PEERS := .venv-peers
+SERVING_PEERS := .venv-serving
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -14,7 +15,8 @@ export FUSELINE_STORE ?= store
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup reports demo data simulate train retrain infer feedback alert report dashboard serve infra test test-localstack \
-  test-stack check bench clean lock bench-breaker peers
+  test-stack check bench clean lock bench-breaker peers \
+  bench-serve serving-peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +117,16 @@ $(PEERS)/.ready: requirements.lock requirements-reports.lock benchmarks/breaker/
 	$(PEERS)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+bench-serve: $(READY) ## measure `fuseline serve` beside other servers (`make serving-peers` first for all of them; wrk if it is there)
+	$(BIN)/python benchmarks/serving.py --peers $(SERVING_PEERS) $(SERVE)
+
+serving-peers: $(SERVING_PEERS)/.ready ## an environment of its own with LitServe, MLServer and BentoML (600 MB)
+
+$(SERVING_PEERS)/.ready: benchmarks/requirements-serving-peers.txt
+	$(PYTHON) -m venv --clear $(SERVING_PEERS)
+	$(SERVING_PEERS)/bin/pip install --quiet -r benchmarks/requirements-serving-peers.txt
+	@touch $@
+
 lock: $(READY) ## resolve the locks again, with hashes and without addresses
 	$(COMPILE) --extra dev --extra serve --extra images --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra serve --all-build-deps --constraint requirements.lock --output-file requirements-image.lock pyproject.toml
@@ -122,5 +134,5 @@ lock: $(READY) ## resolve the locks again, with hashes and without addresses
 	$(COMPILE) --output-file requirements-localstack.lock requirements-localstack.in
 
 clean: ## remove what was made: .venv, caches, generated data, the local store
-	rm -rf $(VENV) .venv-localstack store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-localstack .venv-serving store data/generated build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

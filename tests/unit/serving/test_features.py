@@ -195,6 +195,13 @@ def test_categories_of_other_types_than_the_column_are_not_known() -> None:
         through(OneHotEncoder().fit(NUMBERS[["a"]]), Block((Table(0, {}, SAME),), ("a",)))
 
 
+def test_a_number_that_is_scaled_is_not_encoded() -> None:
+    scaler = StandardScaler().fit(NUMBERS)
+    encoder = OneHotEncoder().fit(scaler.transform(NUMBERS))
+    with pytest.raises(Unknown):
+        through(encoder, through(scaler, OF_NUMBERS))
+
+
 def test_an_encoder_that_leaves_nothing_of_a_column_is_not_known() -> None:
     step = OneHotEncoder(drop="first").fit(NUMBERS[["a"]] * 0)
     with pytest.raises(Unknown):

@@ -278,6 +278,14 @@ def test_what_remains_is_passed_through() -> None:
     assert equal(folded(model, "regression").score_many(asking), asked(model, frame(asking), "regression"))
 
 
+def test_columns_of_an_array_are_selected_by_place() -> None:
+    first = make_column_transformer((SimpleImputer(), ["price", "month"]), ("passthrough", ["member"]))
+    second = ColumnTransformer([("s", RobustScaler(), [2, 0])], remainder="passthrough")
+    model = make_pipeline(first, second, SimpleImputer(), Ridge()).fit(frame(draw(1, 80)), outcome(80, "regression"))
+    asking = draw(2, 20)
+    assert equal(folded(model, "regression").score_many(asking), asked(model, frame(asking), "regression"))
+
+
 def test_a_model_without_a_pipeline_is_folded() -> None:
     contract = Contract((CONTRACT.columns[0], CONTRACT.columns[3]), None, None, None, 9)
     data = frame(draw(1, 80, nulls=0))[["price", "month"]]
@@ -425,6 +433,11 @@ def test_three_classes_are_not_folded() -> None:
     model = usual(LogisticRegression()).fit(frame(draw(1, 60)), np.arange(60) % 3)
     assert fold(model, CONTRACT, "multiclass", ("0", "1", "2")) is None
     assert fold(model, CONTRACT, "binary", ("0", "1")) is None
+
+
+def test_two_targets_are_not_folded() -> None:
+    model = usual(Ridge()).fit(frame(draw(1, 60)), np.arange(120.0).reshape(60, 2))
+    assert fold(model, CONTRACT, "regression", ()) is None
 
 
 def test_a_pipeline_of_steps_without_a_model_is_not_folded() -> None:
