@@ -60,6 +60,12 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture
+def uncovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows are a process a task: they run as they do for users, without coverage, which other tests measure."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(scope="session")
 def emulator(s3: str) -> str:
     """Which server that is, for tests of what they do differently: `moto` or `localstack`; skips on any other."""

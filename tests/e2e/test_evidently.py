@@ -20,6 +20,7 @@ from fuseline.settings import Settings
 
 pytestmark = pytest.mark.skipif(not installed(), reason="Evidently is not installed: make reports")
 
+TOGETHER = pytest.mark.xdist_group("cases")  # in one worker, as they share what one process says
 PACKAGE = Path(expert.__file__).parents[1]
 TOML = 'target = "bought"\nid = "id"\n[sources.history]\npath = "data/history.parquet"\n'
 TRAIN = """
@@ -92,6 +93,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Opinion, s
     return {name: (opinions[name], pages[name].read_text() if pages[name].exists() else "") for name in CASES}
 
 
+@TOGETHER
 @pytest.mark.parametrize("case", CASES)
 def test_a_report_is_made_whatever_the_batch(case, said):
     opinion, page = said[case]
@@ -100,6 +102,7 @@ def test_a_report_is_made_whatever_the_batch(case, said):
     assert len(page) > 1_000_000
 
 
+@TOGETHER
 @pytest.mark.parametrize("case", ["usual", "small", "one row"])
 def test_each_column_has_a_figure_whatever_the_size(case, said):
     opinion, _ = said[case]
@@ -108,12 +111,14 @@ def test_each_column_has_a_figure_whatever_the_size(case, said):
     assert opinion.share == pytest.approx(len(opinion.drifted) / 5)
 
 
+@TOGETHER
 def test_columns_that_it_fails_on_are_left_out_and_the_others_are_compared(said):
     opinion, _ = said["odd"]
     assert set(opinion.left_out) == set(ODD)
     assert opinion.drifted == ("price",)
 
 
+@TOGETHER
 def test_text_of_a_batch_is_no_script_of_the_page(said):
     _, page = said["usual"]
     assert "script>blue" in page

@@ -49,11 +49,11 @@ def visible(here: Line) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What consumers read when nothing happens."""
+def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """A line whose batch was published while nothing happened; to be read, not changed."""
     here = at(trained, tmp_path_factory.mktemp("undisturbed") / "line")
     launch.run("infer", "tiny", here.settings)
-    return visible(here)
+    return here
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -68,7 +68,7 @@ def test_a_run_killed_at_any_point_and_run_again_publishes_once_and_the_same(poi
     launch.run("infer", "tiny", again.settings)
 
     assert len(published(again)) == 1
-    assert visible(again) == undisturbed
+    assert visible(again) == visible(undisturbed)
     assert again.batches.waiting() == []
     assert sum(isinstance(e.event, Started) for e in again.ledger.entries()) == 1
 
@@ -85,18 +85,16 @@ def test_two_runs_at_once_publish_each_batch_once(trained, undisturbed, tmp_path
             run.result()
     assert sorted(p.batch.split(".")[0] for p in published(here)) == ["day1", "day2", "day3"]
     assert len(visible(here)) == 3
-    assert undisturbed.items() <= visible(here).items()
+    assert visible(undisturbed).items() <= visible(here).items()
     assert here.batches.waiting() == []
 
 
-def test_pandas_and_duckdb_pointed_at_the_folder_read_what_the_ledger_says(trained, tmp_path):
+def test_pandas_and_duckdb_pointed_at_the_folder_read_what_the_ledger_says(undisturbed):
     import duckdb
     import pandas as pd
 
-    here = at(trained, tmp_path / "line")
-    launch.run("infer", "tiny", here.settings)
-    folder = Path(here.settings.store) / "tiny" / "predictions"
-    (entry,) = published(here)
+    folder = Path(undisturbed.settings.store) / "tiny" / "predictions"
+    (entry,) = published(undisturbed)
     read = pd.read_parquet(folder)
     assert (len(read), set(read["batch"])) == (entry.rows, {entry.batch})
     with duckdb.connect() as connection:

@@ -17,12 +17,20 @@ from fuseline.bootstrap import Line, line
 from fuseline.records import Held, Labelled, Promoted, Published, Quarantined
 from fuseline.settings import Settings
 
+TRAIN = """
+from sklearn.linear_model import LogisticRegression
+
+def train(data, target):
+    return LogisticRegression().fit(data, target)
+"""
+
 
 @pytest.fixture
 def on_s3(trained: Path, bucket: str, tmp_path: Path) -> Line:
-    """The project on an empty bucket."""
+    """The project, with a model of scikit-learn, on an empty bucket."""
     for folder in ("projects", "data"):
         shutil.copytree(trained / folder, tmp_path / folder)
+    (tmp_path / "projects" / "tiny" / "train.py").write_text(TRAIN)
     settings = Settings(store=f"s3://{bucket}/line", projects=tmp_path / "projects", user="tester")
     return line("tiny", settings=replace(settings, now="2026-03-01T06:00:00+00:00"))
 

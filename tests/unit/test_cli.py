@@ -75,10 +75,10 @@ class Shell:
 
 
 @pytest.fixture
-def new_shell(tiny, tmp_path, capsys, monkeypatch) -> Shell:
+def new_shell(light, tmp_path, capsys, monkeypatch) -> Shell:
     """An empty store."""
-    tiny.store = open_store(str(tmp_path / "store"))
-    return Shell(tiny, tmp_path / "store", capsys, monkeypatch)
+    light.store = open_store(str(tmp_path / "store"))
+    return Shell(light, tmp_path / "store", capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -434,6 +434,7 @@ def test_training_if_asked_does_nothing_unless_it_is_asked_for(new_shell):
     assert found == {"version": None, "champion": None, "metrics": {}, "held": []}
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_a_training_that_was_taken_up_and_never_ended_is_started_again(new_shell):
     ledger = new_shell.tiny.line.ledger
     ledger.append(lambda state: RetrainAsked("AUC fell"))
@@ -445,6 +446,7 @@ def test_a_training_that_was_taken_up_and_never_ended_is_started_again(new_shell
     assert "train.py does not exist; project tiny needs it" in said.err
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_a_version_that_the_gate_holds_ends_with_3(new_shell):
     new_shell.tiny.setting("\n[gate]\nmin = { auc = 0.999 }\n")
     said = new_shell("train", "tiny", "--json")
@@ -456,6 +458,7 @@ def test_a_version_that_the_gate_holds_ends_with_3(new_shell):
     assert new_shell("promote", "tiny", "v0001", "-r", "agreed").out == "v0001 is the champion of tiny (before: none)\n"
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_batches_are_published_and_held_back_by_a_run(shell, rows):
     shell("breaker", "reset", "tiny", "-r", "mended")
     frame = rows(400, 4).drop(columns="bought")

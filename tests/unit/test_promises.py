@@ -12,6 +12,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -508,6 +509,7 @@ class Promises(RuleBasedStateMachine):
 SEEN: Counter[str] = Counter()  # what the examples really reached
 
 
+@pytest.mark.no_cover  # it is three times as slow under coverage, and each module has tests of its own
 def test_the_promises_hold_whatever_happens() -> None:
     fixed = settings(max_examples=130, stateful_step_count=40, deadline=None, derandomize=True, database=None)
     SEEN.clear()

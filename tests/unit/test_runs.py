@@ -19,6 +19,8 @@ from fuseline.storage import open_store
 NONSENSE = "nosuch://hunter2 arn:aws:sns:nowhere"
 Make = Callable[..., Line]
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 
 @pytest.fixture
 def make(tiny: Any, tmp_path: Path) -> Make:
