@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from features import encode, features, serious, unrecorded
+from features import cost, encode, features, serious, unrecorded
 
 TO_SPECIALIST = 0.30  # probability of a large claim from which a specialist handles it
 
@@ -56,3 +56,8 @@ def metrics(predictions: pd.DataFrame) -> dict[str, float]:
         # other claims: the RMSE of such a batch says nothing of that, since a few large claims make it.
         "share_without_injury": float(unrecorded(predictions).mean()),
     }
+
+
+def outcomes(predictions: pd.DataFrame) -> dict[str, float]:
+    """What claims were reserved at, as a share of what they cost in the end: a recovery counts as no cost."""
+    return {"reserve_against_incurred": predictions["reserve_gbp"].sum() / cost(predictions["Incurred"]).sum()}

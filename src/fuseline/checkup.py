@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fuseline import tables
+from fuseline import frames, tables
 from fuseline.artifacts import dump
 from fuseline.bootstrap import Line
 from fuseline.errors import FuselineError, ModelFault
@@ -56,10 +56,11 @@ def _look(here: Line) -> Iterator[Finding]:
     rows = assemble(project, here.store, pin(project, here.store, here.batches, here.ledger.state()))
     features = count(len(rows.contract.columns), "feature")
     yield Finding(True, f"rows: {rows.table.num_rows:,} labelled, {features}")
-    predictor, data = _trained(here, rows)
+    predictor, data, label = _trained(here, rows)
     yield Finding(True, f"train.py: returned {', '.join(predictor.artifacts)}")
     predictor.warm_up()
-    handful = data.iloc[_spread(len(data), HANDFUL)].reset_index(drop=True)
+    few = _spread(len(data), HANDFUL)
+    handful = data.iloc[few].reset_index(drop=True)
     scores = predictor.scores(handful)
     yield Finding(True, f"predict: finite scores for {count(len(handful), 'row')}")
     yield _same(
@@ -78,17 +79,20 @@ def _look(here: Line) -> Iterator[Finding]:
     said = ", ".join(columns)
     yield Finding(True, f"postprocess: {'column' if len(columns) == 1 else 'columns'} {said}")
     figures = predictor.business(tables.predictions_frame(handful, columns))
-    unknown = sorted(set(project.config.business) - set(figures))
+    ids, outcomes = [str(row) for row in few], label.to_pandas().iloc[few].to_numpy()
+    config = project.config
+    later = predictor.outcomes(frames.outcomes_frame((config.id_column, ids), columns, (config.target, outcomes)))
+    unknown = sorted(config.business.keys() - figures.keys() - later.keys())
     yield Finding(
         not unknown,
-        f"metrics: {', '.join(figures) or 'none'}",
-        f"project.toml bounds {', '.join(unknown)} under [business], which metrics() does not return"
+        f"metrics: {', '.join(figures) or 'none'}" + (f"; with outcomes: {', '.join(later)}" if later else ""),
+        f"project.toml bounds {', '.join(unknown)} under [business], which neither metrics() nor outcomes() returns"
         if unknown
         else "",
     )
 
 
-def _trained(here: Line, rows: Labelled) -> tuple[Predictor, pd.DataFrame]:
+def _trained(here: Line, rows: Labelled) -> tuple[Predictor, pd.DataFrame, pa.Array]:
     config = here.project.config
     task = task_of(rows.label, config.task)
     data, label = _sample(rows, task)
@@ -99,7 +103,7 @@ def _trained(here: Line, rows: Labelled) -> tuple[Predictor, pd.DataFrame]:
     classes = classes_of(label, task)
     path = here.project.folder / "predict.py"
     module = load_module(path, here.project.name) if path.is_file() else None
-    return Predictor(module, made, task, classes, positive_of(config, task, classes)), frame
+    return Predictor(module, made, task, classes, positive_of(config, task, classes)), frame, label
 
 
 def _sample(rows: Labelled, task: Task) -> tuple[pa.Table, pa.Array]:

@@ -1,23 +1,26 @@
 """Labels that come days later: joined to predictions by id, measured, and acted on. FeedbackFlow calls this.
 
-Labels are the authority. Where they say that the champion lost more than the tolerance, the breaker opens until
-there is a new champion, and a retrain is asked for.
+Labels are the authority. Where they say that the champion lost more than the tolerance, or that a business figure
+which is only known with them is out of its bounds, the breaker opens until there is a new champion, and a retrain is
+asked for.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fuseline import performance, tables
-from fuseline.artifacts import file_digest
+from fuseline import limits, performance, tables
+from fuseline.artifacts import check_libraries, file_digest
 from fuseline.batches import Batches
-from fuseline.errors import DataError, NotFound
+from fuseline.errors import ArtifactError, DataError, NotFound, ProjectError
+from fuseline.frames import outcomes_frame
 from fuseline.ledger import Ledger
-from fuseline.models import Models
+from fuseline.models import Model, Models, registered
 from fuseline.predictions import PREDICTIONS, Predictions
 from fuseline.predictor import score_columns
 from fuseline.projects import Project
@@ -27,6 +30,8 @@ from fuseline.storage import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+STAMP = frozenset({"batch", "version", "mode", "scored_at"})  # what every published row carries beside its own
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Readings:
     Attributes:
         reference: the champion's metric on held-out rows.
         bound: what `pooled` was held against.
+        figures: figures from `outcomes()` of predict.py, of the rows of `pooled`.
         condemned: batches whose own labels are beyond the bound.
         partial: files of which some rows are not predicted, or not published, yet.
         after: file to the entry of its last reading, 0 for none.
@@ -65,6 +71,7 @@ class Readings:
     pooled: Measured | None = None
     reference: float | None = None
     bound: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
     condemned: tuple[str, ...] = ()
 
@@ -128,7 +135,9 @@ class Feedback:
         batches = tuple(self._measured(str(b), g) for b, g in fresh.groupby("batch", sort=True))
         for file, rows in zip(files, joined, strict=True):  # kept only now that the labels proved to be usable
             self._keep(file, rows)
-        pooled, reference, bound, causes = self._champion(state)
+        rows = _nothing() if state.champion is None else self._newest(state)
+        pooled, reference, bound, causes = self._champion(state, rows)
+        figures, out = self._outcomes(state, rows)
         return Readings(
             files={f.file: f.digest for f in files},
             partial=tuple(partial),
@@ -139,7 +148,8 @@ class Feedback:
             pooled=pooled,
             reference=reference,
             bound=bound,
-            causes=causes,
+            figures=figures,
+            causes=tuple(sorted((*causes, *out), key=lambda c: c.level != "halt")),  # the breaker's reason comes first
             condemned=tuple(b.batch for b in batches if causes and self._condemned(b)),
         )
 
@@ -168,7 +178,8 @@ class Feedback:
                 pooled=readings.pooled,
                 reference=readings.reference,
                 bound=readings.bound,
-                verdict="halt" if still else "pass",
+                verdict="halt" if still else next((c.level for c in readings.causes if c.level != "halt"), "pass"),
+                figures=dict(readings.figures),
                 causes=readings.causes,
                 trip=config.breaker.trip(state.breaker, self.ledger.clock(), wait_for_champion=True) if still else None,
                 retrain=still,
@@ -249,13 +260,14 @@ class Feedback:
         scores = scores if manifest.task == "multiclass" else scores[:, 0]
         return performance.measure(manifest.task, rows["label"].to_numpy(), scores, manifest.order)
 
-    def _champion(self, state: State) -> tuple[Measured | None, float | None, float | None, tuple[Cause, ...]]:
+    def _champion(
+        self, state: State, rows: pd.DataFrame
+    ) -> tuple[Measured | None, float | None, float | None, tuple[Cause, ...]]:
         """The champion on its newest labelled rows, at least `min_rows` of them, against its reference."""
         if state.champion is None:
             return None, None, None, ()
         manifest = self.models.manifest(state.champion)
         reference = Measured(manifest.metric, manifest.metrics[manifest.metric], manifest.metrics["se"], 0)
-        rows = self._newest(state)
         if len(rows) < self.project.config.labels.min_rows:
             return None, reference.value, None, ()
         pooled = self._metric(state.champion, rows)
@@ -272,6 +284,51 @@ class Feedback:
         harm = performance.loss(manifest.task, reference, pooled)
         cause = Cause("labels", sentence, None, pooled.value, bound, max(harm, 0.0), fault="model", level="halt")
         return pooled, reference.value, bound, (cause,)
+
+    def _outcomes(self, state: State, rows: pd.DataFrame) -> tuple[dict[str, float], list[Cause]]:
+        """The figures of `outcomes` on the rows of `_champion`, against their bounds; nothing without that hook.
+
+        What cannot be told is a cause that opens nothing: the labels themselves are read all the same.
+        """
+        version, config = state.champion, self.project.config
+        if version is None or len(rows) < config.labels.min_rows:
+            return {}, []
+        try:
+            manifest = self.models.manifest(version, registered(self.ledger, version, state))
+            model = Model(self.models, manifest)
+            if not model.tells_outcomes:
+                return {}, []
+            check_libraries(manifest.libraries, version)
+            figures = model.hooks.outcomes(self._published(state, rows))
+        except (ArtifactError, NotFound, ProjectError) as error:
+            said = f"the figures of outcomes() are not known: {error}"
+            return {}, [Cause("business", said, fault="model", level="inconclusive")]
+        causes: list[Cause] = []
+        for name, bounds in config.business.items():
+            if name not in figures:  # the bound is on a figure of metrics(): batches are held to it
+                continue
+            causes += limits.against_bounds(name, figures[name], bounds.min, bounds.max, fault="model")[0]
+        return {k: v for k, v in figures.items() if math.isfinite(v)}, causes
+
+    def _published(self, state: State, rows: pd.DataFrame) -> pd.DataFrame:
+        """Labelled rows as they were published, with their outcomes. Raises NotFound where files have expired."""
+        import pandas as pd
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        parts, config = [], self.project.config
+        for batch, labelled in rows.groupby("batch", sort=False):
+            key = self.batches.staged_key(str(batch), state.batches[str(batch)].attempt, PREDICTIONS)
+            with self.store.local(key) as path:
+                table = pq.read_table(path)
+            wanted = pc.is_in(table.column(config.id_column), pa.array(labelled["id"], pa.string()))
+            found = table.filter(wanted).to_pandas().drop_duplicates(config.id_column, keep="last")  # as `_newest`
+            ids = found.pop(config.id_column)
+            columns = {name: found[name] for name in found if name not in STAMP}
+            known = ids.map(labelled.set_index("id")["label"])
+            parts.append(outcomes_frame((config.id_column, ids), columns, (config.target, known)))
+        return pd.concat(parts, ignore_index=True)
 
     def _newest(self, state: State) -> pd.DataFrame:
         """The champion's labelled rows of its newest batches, as many batches as `min_rows` rows need."""

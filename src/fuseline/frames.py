@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fuseline.casts import plain
@@ -58,3 +58,18 @@ def predictions_frame(data: pd.DataFrame, columns: Mapping[str, Any]) -> pd.Data
 
     made = pd.DataFrame(dict(columns), index=data.index)
     return pd.concat([data.drop(columns=[c for c in made.columns if c in data.columns]), made], axis=1)
+
+
+def outcomes_frame(
+    ids: tuple[str, Sequence[str]], columns: Mapping[str, Any], outcomes: tuple[str, Any]
+) -> pd.DataFrame:
+    """Predictions beside what came, for `outcomes(predictions)` of predict.py: the columns as they are published.
+
+    Args:
+        ids: name of the id column, and its values.
+        columns: name to values, shape (rows,): the scores and what `postprocess` added.
+        outcomes: name of the target column, and its values; where a prediction has that name too, the outcome is kept.
+    """
+    import pandas as pd
+
+    return pd.DataFrame({**columns, ids[0]: ids[1], outcomes[0]: outcomes[1]})

@@ -1,8 +1,10 @@
-"""Limits that are the same for a project and for the library: the loss that is accepted, the rows that are expected."""
+"""Limits that are the same wherever they are held: the loss that is accepted, rows, and bounds of business figures."""
 
 from __future__ import annotations
 
-from fuseline.records import Cause, Check, Task
+import math
+
+from fuseline.records import Cause, Check, Fault, Task
 
 AUC_LOST, RMSE_GAINED = 0.02, 0.05  # the tolerance where nobody says another
 TIMES = 2.0  # the rows that are expected, or a part of them
@@ -45,3 +47,34 @@ def against_expected(rows: int, expected: int | None) -> tuple[list[Cause], list
         return [], [check]
     said = f"{rows:,} rows where about {expected:,} are usual"
     return [Cause("rows", said, None, float(rows), float(expected))], [check]
+
+
+def against_bounds(
+    name: str, value: float | None, least: float | None, most: float | None, fault: Fault = "data"
+) -> tuple[list[Cause], list[Check]]:
+    """A business figure against its bounds: out of them it halts; missing or not finite, it is inconclusive.
+
+    Args:
+        value: None where metrics() did not return it.
+        least, most: the bounds; None for no bound.
+        fault: whether the data or the model is to be mended.
+
+    Returns:
+        The cause, if there is one, and the checks, one for each bound.
+
+    >>> causes, checks = against_bounds("revenue", 3.0, 5.0, None)
+    >>> causes[0].sentence, checks[0].fired
+    ('revenue is 3, below its bound of 5', True)
+    """
+    if value is None or not math.isfinite(value):
+        said = "was not returned by metrics()" if value is None else f"is {value}"
+        return [Cause("business", f"{name} {said}", fault=fault, level="inconclusive")], []
+    causes, checks = [], []
+    for bound, at_least, word in ((least, True, "below"), (most, False, "above")):
+        if bound is None:
+            continue
+        checks.append(Check(name, value, bound, at_least=at_least))
+        if checks[-1].fired:
+            sentence = f"{name} is {value:,.4g}, {word} its bound of {bound:,.4g}"
+            causes.append(Cause("business", sentence, None, value, bound, fault=fault))
+    return causes, checks

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -228,19 +229,23 @@ class Model:
     def predictor(self) -> Predictor:
         """Its artifacts under its own predict.py, warmed up."""
         artifacts = self._artifacts()
-        module = load_module(self._code / "predict.py", self.manifest.project) if self._has("predict.py") else None
         manifest = self.manifest
-        predictor = Predictor(module, artifacts, manifest.task, manifest.classes, manifest.positive)
+        predictor = Predictor(self._module(), artifacts, manifest.task, manifest.classes, manifest.positive)
         predictor.warm_up()
         return predictor
 
     @cached_property
     def hooks(self) -> Predictor:
         """Its predict.py alone, for what follows the scores: artifacts are opened only if `warm_up` may need them."""
-        module = load_module(self._code / "predict.py", self.manifest.project) if self._has("predict.py") else None
+        module = self._module()
         if hasattr(module, "warm_up"):
             return self.predictor
         return Predictor(module, {}, self.manifest.task, self.manifest.classes, self.manifest.positive)
+
+    @cached_property
+    def tells_outcomes(self) -> bool:
+        """Whether its predict.py has the hook `outcomes`; no artifact is opened to know that."""
+        return hasattr(self._module(), "outcomes")
 
     def table(self, name: str) -> pa.Table:
         """One of its Parquet files: the reference (`label`, scores, features) or the golden rows."""
@@ -259,6 +264,9 @@ class Model:
             with importable(self._code):  # an artifact may be of a class in a file beside train.py
                 found[name] = blobs.load(data, self.manifest.files[file].digest, self._models.key(self.version, file))
         return found
+
+    def _module(self) -> ModuleType | None:
+        return load_module(self._code / "predict.py", self.manifest.project) if self._has("predict.py") else None
 
     def _has(self, file: str) -> bool:
         return f"code/{file}" in self.manifest.files

@@ -7,6 +7,7 @@ only harm, a broken contract, a figure out of its bounds or code that fails halt
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,9 @@ import pyarrow.parquet as pq
 from fuseline import limits, tables
 from fuseline.decide import Stakes, verdict
 from fuseline.errors import DataError, ModelFault
+from fuseline.frames import outcomes_frame
 from fuseline.models import REFERENCE, Model
+from fuseline.predictor import Predictor
 from fuseline.profile import Profile, Sample, count_duplicates, merge
 from fuseline.projects import Config
 from fuseline.records import Assessment, Cause, Check, Level
@@ -188,31 +191,39 @@ class Monitoring:
 
     def _business(self, sample: Sample, rows: int) -> tuple[dict[str, float], list[Cause], list[Check]]:
         """The project's own figures, on a uniform sample of the batch, against its bounds."""
-        import math
-
         data = tables.to_frame(sample.features, self.model.contract)
         predictor = self.model.hooks
         try:
             frame = tables.predictions_frame(data, predictor.columns(sample.scores, data))
             frame.attrs["rows"] = rows
             figures = predictor.business(frame)
+            unknown = self.config.business.keys() - figures.keys()
+            later = self._later(predictor) if unknown else frozenset()
         except ModelFault as error:
             return {}, [Cause("business", str(error), fault="model", level="inconclusive")], []
-        causes, checks = [], []
+        causes: list[Cause] = []
+        checks: list[Check] = []
         for name, bounds in self.config.business.items():
-            value = figures.get(name)
-            if value is None or not math.isfinite(value):
-                said = "was not returned by metrics()" if value is None else f"is {value}"
-                causes.append(Cause("business", f"{name} {said}", level="inconclusive"))
+            if name not in figures and name in later:
                 continue
-            for limit, at_least, word in ((bounds.min, True, "below"), (bounds.max, False, "above")):
-                if limit is None:
-                    continue
-                checks.append(Check(name, value, limit, at_least=at_least))
-                if checks[-1].fired:
-                    sentence = f"{name} is {value:,.4g}, {word} its bound of {limit:,.4g}"
-                    causes.append(Cause("business", sentence, None, value, limit))
+            found, counted = limits.against_bounds(name, figures.get(name), bounds.min, bounds.max)
+            causes += found
+            checks += counted
         return {k: v for k, v in figures.items() if math.isfinite(v)}, causes, checks
+
+    def _later(self, predictor: Predictor) -> frozenset[str]:
+        """The figures that only come with outcomes: what `outcomes` returns of the held-out rows, whose are known.
+
+        Raises:
+            ModelFault: the hook fails on these rows, so that it cannot be told whose figure is missing.
+        """
+        if not self.model.tells_outcomes:
+            return frozenset()
+        frame, scores, config = self.reference.frame, self.reference.scores, self.config
+        ids = [str(row) for row in range(len(frame))]
+        columns = predictor.columns(scores, frame)
+        known = outcomes_frame((config.id_column, ids), columns, (config.target, self.reference.truth))
+        return frozenset(predictor.outcomes(known))
 
 
 def metrics_document(

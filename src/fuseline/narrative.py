@@ -211,11 +211,15 @@ def _labelled(event: r.Labelled) -> str:
     said = f"Labels of {count(rows, 'row')} in {count(len(event.batches), 'batch')} were read"
     if event.unmatched:
         said += f" ({event.unmatched:,} matched no prediction)"
-    if event.causes:
+    pooled, known = event.pooled, [f"{name} {number(value)}" for name, value in event.figures.items()]
+    if pooled is not None:
+        known = [f"{METRICS[pooled.metric]} {metric(pooled.value)} ± {metric(pooled.se)}", *known]
+    if any(c.level == "halt" for c in event.causes):
         said += _why(event.causes)
-    elif event.pooled is not None:
-        pooled = event.pooled
-        said += f": {METRICS[pooled.metric]} {metric(pooled.value)} ± {metric(pooled.se)}, verdict {event.verdict}"
+    elif known:
+        said += f": {', '.join(known)}, verdict {event.verdict}{_why(event.causes)}"
+    elif event.causes:
+        said += _why(event.causes)
     else:
         said += ": too few to judge the champion"
     said += _tripped(event.trip)

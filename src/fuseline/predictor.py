@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-HOOKS = ("warm_up", "preprocess", "predict", "postprocess", "metrics")
+HOOKS = ("warm_up", "preprocess", "predict", "postprocess", "metrics", "outcomes")
 
 
 def score_columns(task: Task, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,13 +108,20 @@ class Predictor:
 
     def business(self, predictions: pd.DataFrame) -> dict[str, float]:
         """The figures of the `metrics` hook over predictions; empty without one. NaN stays NaN: it is judged later."""
-        if (hook := self._hook("metrics")) is None:
+        return self._figures("metrics", predictions)
+
+    def outcomes(self, labelled: pd.DataFrame) -> dict[str, float]:
+        """The figures of the `outcomes` hook over predictions whose outcomes are known; else as `business`."""
+        return self._figures("outcomes", labelled)
+
+    def _figures(self, name: str, frame: pd.DataFrame) -> dict[str, float]:
+        if (hook := self._hook(name)) is None:
             return {}
-        found = self._call("metrics", hook, predictions)
+        found = self._call(name, hook, frame)
         try:
-            return {str(name): float(value) for name, value in found.items()}
+            return {str(figure): float(value) for figure, value in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
-            raise ModelFault(f"metrics must return a dict of name to number, not {found!r}") from error
+            raise ModelFault(f"{name} must return a dict of name to number, not {found!r}") from error
 
     def _hook(self, name: str) -> Callable[..., Any] | None:
         return getattr(self.module, name, None)

@@ -101,7 +101,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds of a business figure; outside of them the batch is halted."""
+    """Bounds of a business figure, of `metrics` or of `outcomes`; outside of them the batch is halted, or the model."""
 
     min: float | None = None
     max: float | None = None

@@ -300,6 +300,7 @@ class Labelled:
         pooled: the metric on the newest labelled rows of the champion, None if they are too few.
         reference: the metric that the version had on held-out rows.
         bound: the value that `pooled` was held against.
+        figures: figures from `outcomes()` of predict.py, of the same rows as `pooled`.
     """
 
     files: dict[str, str]
@@ -314,6 +315,7 @@ class Labelled:
     trip: Trip | None = None
     retrain: bool = False
     partial: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

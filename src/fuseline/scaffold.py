@@ -73,6 +73,7 @@ def preprocess(data, artifacts): ...         raw columns -> what the model takes
 def predict(data, artifacts): ...            -> one score per row
 def postprocess(scores, data): ...           -> columns that users read
 def metrics(predictions): ...                -> {{"expected_revenue_eur": ...}}, figures with bounds in project.toml
+def outcomes(predictions): ...               the same, of predictions that came true or not: the target is a column
 """
 '''
 

@@ -502,7 +502,7 @@ def test_a_later_batch_is_published_with_what_people_read(running: Running) -> N
     entry = running.infer(rows)
     assert isinstance(entry.event, Published)
     assert entry.event.assessment.verdict == "pass"
-    assert set(entry.event.assessment.business) == set(config.business)
+    assert set(entry.event.assessment.business) == set(config.business) - {"reserve_against_incurred"}
     read = running.published()
     assert [row[ID] for row in read] == rows[ID].tolist()
     assert {"score", "reserve_gbp", "large_probability", "handler"} <= set(read[0])
@@ -617,6 +617,35 @@ def test_costs_in_pounds_pass_and_costs_in_pence_condemn_the_model(running: Runn
     in_pence = running.again().feedback(labels.assign(Incurred=labels[TARGET] * 100))
     assert in_pence.verdict == "halt"
     assert in_pence.trip is not None
+    assert [c.kind for c in in_pence.causes] == ["labels", "business"]
+    assert "reserve_against_incurred is 0.0" in in_pence.causes[1].sentence
     in_pounds = running.feedback(labels)
     assert in_pounds.pooled is not None
-    assert (in_pounds.verdict, in_pounds.trip) == ("pass", None)
+    assert (in_pounds.verdict, in_pounds.trip, in_pounds.causes) == ("pass", None, ())
+    read = pd.DataFrame(running.published()).astype({ID: int}).merge(labels, on=ID)
+    expected = read["reserve_gbp"].sum() / read[TARGET].clip(lower=0).sum()
+    assert in_pounds.figures == {"reserve_against_incurred": pytest.approx(expected)}
+    assert in_pence.figures["reserve_against_incurred"] == pytest.approx(expected / 100)
+
+
+def test_reserves_that_cover_too_little_condemn_the_model_where_rmse_does_not(running: Running) -> None:
+    months = [path.stem for path in sorted((running.data / "labels").glob("*.csv"))][-9:]
+    labels = pd.concat([pd.read_csv(running.data / "labels" / f"{month}.csv") for month in months])
+    running.infer(running.batch(*months), "many")
+    event = running.feedback(labels.assign(Incurred=labels[TARGET].clip(0, 2_000)))  # costs of the first days
+    assert event.pooled is not None and event.bound is not None
+    assert event.pooled.value < event.bound
+    assert [(c.kind, c.level) for c in event.causes] == [("business", "halt")]
+    assert event.trip is not None
+
+
+@pytest.mark.parametrize("seed", range(1, 8))
+def test_sound_claims_of_other_seeds_are_reserved_within_the_bounds(seed: int, tmp_path: Path) -> None:
+    g.generate(tmp_path, seed=seed)
+    later = e.score(tmp_path)
+    costs, reserves, bounds = later.costs, later.reserves, config.business["reserve_against_incurred"]
+    assert bounds.min is not None and bounds.max is not None
+    size = config.labels.min_rows
+    found = [reserves[i : i + size].sum() / costs[i : i + size].sum() for i in range(0, len(costs) - size, 50)]
+    assert len(found) > 20
+    assert bounds.min < min(found) and max(found) < bounds.max

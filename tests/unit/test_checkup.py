@@ -90,6 +90,25 @@ def test_a_bound_on_a_figure_that_metrics_does_not_return_is_found(tiny):
     assert "bounds revenue under [business]" in finding.fix
 
 
+def test_a_bound_on_a_figure_that_outcomes_returns_is_well(tiny):
+    sold = "def outcomes(predictions): return {'sold': (predictions['bought'] == 'yes').mean() / len(predictions)}\n"
+    tiny.write("predict.py", sold)
+    tiny.setting("\n[business]\nsold = { min = 0 }\n")
+    found = examine(tiny.line)
+    assert found[-1] == Finding(True, "metrics: none; with outcomes: sold")
+    tiny.setting("\n[business]\nsolid = { min = 0 }\n")
+    assert (
+        "bounds solid under [business], which neither metrics() nor outcomes() returns" in wrong(examine(tiny.line)).fix
+    )
+
+
+def test_outcomes_that_fail_are_found(tiny):
+    tiny.write("predict.py", "def outcomes(predictions): return {'sold': predictions['sale'].sum()}\n")
+    finding = wrong(examine(tiny.line))
+    assert finding.what == "metrics"
+    assert "outcomes in predict.py failed: KeyError" in finding.fix
+
+
 def test_a_source_that_is_not_there_is_found(tiny):
     (tiny.folder.parent.parent / "data" / "history.parquet").unlink()
     finding = wrong(examine(tiny.line))

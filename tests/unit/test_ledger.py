@@ -93,6 +93,8 @@ KNOWN: dict[str, st.SearchStrategy[Any]] = {
     "pooled": st.none() | st.builds(r.Measured, value=FLOATS, se=FLOATS, rows=WHOLE),
     "reference": st.none() | FLOATS,
     "bound": st.none() | FLOATS,
+    "figures": st.dictionaries(TEXT, FLOATS, max_size=2),
+    "every_hours": FLOATS,
     "rows": WHOLE,
     "rejected": WHOLE,
     "unmatched": WHOLE,

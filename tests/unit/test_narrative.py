@@ -65,6 +65,15 @@ SAID = [
         "Labels of 900 rows in 1 batch were read: too few to judge the champion.",
     ),
     (
+        r.Labelled(
+            *({}, MEASURED[:1], 0, "v1", r.Measured("rmse", 28_691.2, 4_000.0, 900), 1.0, 2.0, "inconclusive"),
+            causes=(r.Cause("business", "b is nan", level="inconclusive"),),
+            figures={"reserve_against_incurred": 1.0461},
+        ),
+        "Labels of 900 rows in 1 batch were read: RMSE 28,700 ± 4,000, reserve_against_incurred 1.05, "
+        "verdict inconclusive: b is nan.",
+    ),
+    (
         r.Labelled({}, (), 0, "v1", None, 0.9, 0.8, "halt", (r.Cause("labels", "AUC fell"),), r.Trip(None), True),
         "Labels of 0 rows in 0 batches were read: AUC fell. The breaker opened until there is a new champion. "
         "A new version is wanted.",

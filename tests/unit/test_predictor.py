@@ -200,7 +200,7 @@ def test_what_preprocess_returns_is_what_the_model_takes(hooks: Callable[[str], 
 def test_without_hooks_there_is_nothing_to_warm_up_and_no_figure() -> None:
     predictor = Predictor(None, {"model": Proba()}, "binary", ("no", "yes"))
     predictor.warm_up()
-    assert predictor.business(frame()) == {}
+    assert predictor.business(frame()) == predictor.outcomes(frame()) == {}
     assert list(predictor.columns(np.array([0.1, 0.2, 0.3]), frame())) == ["score"]
 
 
@@ -284,6 +284,10 @@ def test_metrics_that_are_no_numbers_by_name_are_a_fault(hooks: Callable[[str], 
     module = hooks(f"def metrics(predictions):\n    return {value}")
     with pytest.raises(ModelFault, match="metrics must return a dict of name to number"):
         Predictor(module, {"model": None}, "regression", ()).business(frame())
+    with pytest.raises(ModelFault, match="outcomes must return a dict of name to number"):
+        Predictor(hooks(f"def outcomes(predictions):\n    return {value}"), {"model": None}, "regression", ()).outcomes(
+            frame()
+        )
 
 
 def test_a_metric_that_is_not_a_number_is_handed_on_to_be_judged(hooks: Callable[[str], ModuleType]) -> None:
@@ -300,6 +304,7 @@ def test_a_metric_that_is_not_a_number_is_handed_on_to_be_judged(hooks: Callable
         ("predict", "data, artifacts"),
         ("postprocess", "scores, data"),
         ("metrics", "predictions"),
+        ("outcomes", "predictions"),
     ],
 )
 def test_a_hook_that_raises_names_the_file_and_the_line(
@@ -309,7 +314,9 @@ def test_a_hook_that_raises_names_the_file_and_the_line(
     predictor = Predictor(module, {"model": Proba()}, "binary", ("no", "yes"))
     with pytest.raises(ModelFault, match=rf"^{hook} in predict.py failed: JSONDecodeError: .* \(predict.py, line 5\)$"):
         predictor.warm_up()
-        predictor.business(pd.DataFrame(predictor.columns(predictor.scores(frame()), frame())))
+        columns = pd.DataFrame(predictor.columns(predictor.scores(frame()), frame()))
+        predictor.business(columns)
+        predictor.outcomes(columns)
 
 
 def test_a_hook_of_other_arguments_is_a_fault(hooks: Callable[[str], ModuleType]) -> None:
