@@ -63,11 +63,12 @@ class Predictor:
         if (hook := self._hook("warm_up")) is not None:
             self._call("warm_up", hook, self.artifacts)
 
-    def scores(self, data: pd.DataFrame) -> np.ndarray:
+    def scores(self, data: pd.DataFrame, own: bool = False) -> np.ndarray:
         """Score rows.
 
         Args:
             data: shape (rows, features), raw columns in the contract's dtypes; not changed.
+            own: nobody but `postprocess` reads `data` afterwards: without that hook it may be changed.
 
         Returns:
             float64, shape (rows,): the probability of the positive class or the prediction; for
@@ -77,7 +78,8 @@ class Predictor:
             ModelFault: the project's code raised, or returned another length, NaN or infinity.
         """
         # A hook may write into its frame; without one nothing does, and the copy is saved.
-        frame = data.copy(deep=any(self._hook(name) for name in ("preprocess", "predict")))
+        read_again = not own or self._hook("postprocess") is not None
+        frame = data.copy(deep=read_again and any(self._hook(name) for name in ("preprocess", "predict")))
         if (hook := self._hook("preprocess")) is not None:
             frame = self._call("preprocess", hook, frame, self.artifacts)
         if (hook := self._hook("predict")) is not None:

@@ -24,7 +24,7 @@ from fuseline.serving.journal import Journal
 from fuseline.serving.keys import Keys, presented
 from fuseline.serving.message import Gone, Receive, Reply, Request, Send
 from fuseline.serving.problem import Problem
-from fuseline.serving.served import JSON, Answered, Asked, Served, Source, encode
+from fuseline.serving.served import JSON, Answered, Asked, Gathering, Served, Source, encode
 from fuseline.serving.worker import Worker
 
 if TYPE_CHECKING:
@@ -189,13 +189,14 @@ class Api:
             form = forms.parse(body, request.content_type)
         asked = Asked(body, media_type, request.query(), form, request.id)
         if served.quick and len(body) <= INLINE:
-            answered = self._answer(served, asked)
+            answered = self._kept(served, asked, served.answer(asked))
+        elif len(body) <= INLINE and isinstance(served, Gathering):
+            answered = self._kept(served, asked, await self._gathered(served, asked))
         else:
-            answered = await self._worked(lambda: self._answer(served, asked))
+            answered = await self._worked(lambda: self._kept(served, asked, served.answer(asked)))
         return Reply(answered.body, 200, answered.media_type, rows=answered.rows, rejected=answered.rejected)
 
-    def _answer(self, served: Served, asked: Asked) -> Answered:
-        answered = served.answer(asked)
+    def _kept(self, served: Served, asked: Asked, answered: Answered) -> Answered:
         if self.traffic is not None:
             self.traffic.add(asked, answered, served.version)
         return answered
@@ -220,10 +221,18 @@ class Api:
     def _busy(self, why: str) -> Problem:
         return Problem("busy", f"{why}: ask again in a second", headers={"Retry-After": "1"})
 
+    async def _gathered(self, served: Gathering, asked: Asked) -> Answered:
+        """The answer of a call for all requests that wait for the same model. Raises Problem."""
+        answered: Answered = await self._within(self.worker.run_together(served.answer_all, asked, self.bounds.seconds))
+        return answered
+
     async def _worked(self, call: Callable[[], Any]) -> Any:
         """What a call of the model returns, in its thread. Raises Problem."""
+        return await self._within(self.worker.run(call, self.bounds.seconds))
+
+    async def _within(self, waiting: Awaitable[Any]) -> Any:
         try:
-            return await self.worker.run(call, self.bounds.seconds)
+            return await waiting
         except TimeoutError as error:
             detail = f"no answer within {self.bounds.seconds:g} s, the limit. Send fewer rows, or ask again"
             raise Problem("too-slow", detail, limit=self.bounds.seconds) from error

@@ -8,6 +8,8 @@ the model itself before the first request.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +39,16 @@ DATATYPES = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "datetime": "
 class _One(msgspec.Struct):
     index: int
     score: float
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request that was read, in `seconds`."""
+
+    rows: Rows
+    threshold: float | None
+    partial: bool
+    seconds: float
 
 
 class Scored:
@@ -125,21 +137,66 @@ class Scored:
 
     def answer(self, asked: Asked) -> Answered:
         """Score records. Raises Problem."""
+        request = self._read(asked)
+        rows = request.rows
+        if self.folded is not None and not rows.faults:
+            started = perf_counter()
+            scores = self.folded.score_many(rows.columns) if rows.count > 1 else self._single(self.folded, rows)
+            if _finite(scores):
+                scored = perf_counter()
+                body = self._quick_body(scores, rows, request.threshold)
+                stages = {"read": request.seconds, "predict": scored - started, "write": perf_counter() - scored}
+                return Answered(body, rows=rows.count, stages=stages)
+        if rows.faults and not (request.partial and rows.kept):
+            raise _bad_rows(rows.faults, rows.count)
+        columns, rows = isolate(self._columns, rows, self._healthy)
+        if rows.faults and not request.partial:
+            raise _bad_rows(rows.faults, rows.count)
+        return self._written(columns, rows, request)
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Problem]:
+        """Answer requests that waited together by one call of the model, each as if it had come alone."""
+        if len(asked) == 1:
+            return [self._tried(asked[0])]
+        requests: list[_Request | Problem] = []
+        for one in asked:
+            try:
+                requests.append(self._read(one))
+            except Problem as problem:
+                requests.append(problem)
+        whole = [r for r in requests if isinstance(r, _Request) and not r.rows.faults]
+        try:
+            columns = self._columns(_joined([request.rows for request in whole])) if whole else {}
+        except ModelFault:
+            return [self._tried(one) for one in asked]  # one of them is to blame, and the others are not
+        answers: list[Answered | Problem] = []
+        first = 0
+        for one, request in zip(asked, requests, strict=True):
+            if isinstance(request, Problem):
+                answers.append(request)
+            elif request.rows.faults:
+                answers.append(self._tried(one))
+            else:
+                last = first + request.rows.count
+                mine = {name: values[first:last] for name, values in columns.items()}
+                answers.append(self._written(mine, request.rows, request))
+                first = last
+        return answers
+
+    def _tried(self, asked: Asked) -> Answered | Problem:
+        try:
+            return self.answer(asked)
+        except Problem as problem:
+            return problem
+
+    def _read(self, asked: Asked) -> _Request:
         if asked.media_type not in (JSON, ""):
             detail = f"{asked.media_type} is not taken: send one JSON object or a list of them as {JSON}"
             raise Problem("wrong-media-type", detail)
         threshold, partial = self._wanted(asked.query)
         started = perf_counter()
         rows = self.reader.read(asked.body)
-        read = perf_counter()
-        if self.folded is not None and not rows.faults:
-            scores = self.folded.score_many(rows.columns) if rows.count > 1 else self._single(self.folded, rows)
-            if _finite(scores):
-                scored = perf_counter()
-                body = self._quick_body(scores, rows, threshold)
-                stages = {"read": read - started, "predict": scored - read, "write": perf_counter() - scored}
-                return Answered(body, rows=rows.count, stages=stages)
-        return self._general(rows, threshold, partial, read - started)
+        return _Request(rows, threshold, partial, perf_counter() - started)
 
     def _single(self, folded: Folded, rows: Rows) -> Sequence[float]:
         return (folded.score_one([values[0] for values in rows.columns]),)
@@ -149,17 +206,17 @@ class Scored:
         predictions = [_One(i, s) for i, s in found if threshold is None or s >= threshold]
         return self._body(msgspec.json.encode(predictions), rows)
 
-    def _general(self, rows: Rows, threshold: float | None, partial: bool, read: float) -> Answered:
-        columns, rows = self._scored(rows, partial)
+    def _written(self, columns: Mapping[str, Any], rows: Rows, request: _Request) -> Answered:
+        """The answer of columns to the rows that are kept."""
         started = perf_counter()
         found = {"index": rows.kept, **columns}
-        if threshold is not None:
-            reached = columns[self.score_names[0]] >= threshold
+        if request.threshold is not None:
+            reached = columns[self.score_names[0]] >= request.threshold
             found = {name: _array(values)[reached] for name, values in found.items()}
         values = zip(*map(_plain, found.values()), strict=True)
         records = [dict(zip(found, row, strict=True)) for row in values]
         body = self._body(_encoded(records), rows)
-        stages = {"read": read, **self.model.predictor.seconds, "write": perf_counter() - started}
+        stages = {"read": request.seconds, **self.model.predictor.seconds, "write": perf_counter() - started}
         return Answered(body, rows=len(rows.kept), rejected=rows.count - len(rows.kept), stages=stages)
 
     def _body(self, predictions: bytes, rows: Rows) -> bytes:
@@ -170,21 +227,12 @@ class Scored:
             said["rejected"] = rows.faults
         return msgspec.json.encode(said)
 
-    def _scored(self, rows: Rows, partial: bool) -> tuple[dict[str, Any], Rows]:
-        """What the model says of the rows, and the rows that it could be asked about. Raises Problem."""
-        if rows.faults and not (partial and rows.kept):
-            raise _bad_rows(rows.faults, rows.count)
-        found, rows = isolate(self._columns, rows, self._healthy)
-        if rows.faults and not partial:
-            raise _bad_rows(rows.faults, rows.count)
-        return found, rows
-
     def _columns(self, rows: Rows) -> dict[str, Any]:
         """Scores and the columns of `postprocess`, each of as many values as rows. Raises ModelFault."""
         if self.folded is not None and _finite(scores := self.folded.score_many(rows.columns)):
             return {self.score_names[0]: scores}
         frame = self.reader.frame(rows)
-        scores = self.model.predictor.scores(frame)
+        scores = self.model.predictor.scores(frame, own=True)
         return self.model.predictor.columns(scores, frame)
 
     def _healthy(self) -> None:
@@ -218,8 +266,18 @@ class Scored:
         """Score named columns. Raises Problem."""
         count = len(tensors[0].values) if tensors else 0
         rows = self.reader.columns({tensor.name: tensor.values for tensor in tensors}, count)
-        columns, _ = self._scored(rows, partial=False)
+        if not rows.faults:
+            columns, rows = isolate(self._columns, rows, self._healthy)
+        if rows.faults:
+            raise _bad_rows(rows.faults, rows.count)
         return [Tensor(name, _tensor(values)) for name, values in columns.items()]
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several requests below each other; none of them has faults."""
+    count = sum(part.count for part in parts)
+    columns = tuple(list(chain.from_iterable(values)) for values in zip(*(part.columns for part in parts), strict=True))
+    return Rows(count, columns, range(count))
 
 
 def _bad_rows(faults: Sequence[RowFault], count: int) -> Problem:

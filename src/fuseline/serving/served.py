@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -130,6 +130,15 @@ class Served(Protocol):
 
     def infer(self, tensors: list[Tensor]) -> list[Tensor]:
         """Answer an inference of the Open Inference Protocol: named columns in, named columns out. Raises Problem."""
+        ...
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A model of rows, which says the same of a row whatever rows are beside it: small requests may go together."""
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Answered | Problem]:
+        """Answer several requests by one call of the model, each as `answer` would."""
         ...
 
 

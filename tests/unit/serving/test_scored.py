@@ -281,3 +281,38 @@ def test_joined_columns_are_looked_up_and_given_ones_come_first(with_shops, rows
         for shop, more in (("a", {}), ("c", {}), ("a", {"discount": 0.1}))
     ]
     assert scores == [0.25, 0.75, 0.1]
+
+
+def same(answer: Any) -> Any:
+    """What a client sees of an answer."""
+    return answer.document() if isinstance(answer, Problem) else json.loads(answer.body)
+
+
+@pytest.mark.parametrize("predict", ["", HOOKED, PICKY])
+def test_requests_that_waited_together_are_answered_as_if_each_had_come_alone(trained, rows, predict):
+    trained.recode(predict)
+    model, some = served(trained), records(rows(9, 19))
+    asked = [
+        Asked(json.dumps(body).encode(), query=query)
+        for body, query in [
+            (some[0], {}),
+            (some[1:4], {"threshold": "0.5"}),
+            ([], {}),
+            ([some[4], {"price": "cheap"}], {"partial": "true"}),
+            ([some[5], {"price": "cheap"}], {}),
+            ({**some[6], "price": -1.0}, {}),
+            (some[7:], {}),
+        ]
+    ]
+    alone = []
+    for one in asked:
+        try:
+            alone.append(model.answer(one))
+        except Problem as problem:
+            alone.append(problem)
+    together = model.answer_all(asked)
+    assert list(map(type, together)) == list(map(type, alone))
+    for mine, theirs in zip(map(same, together), map(same, alone), strict=True):
+        scores = [[row.pop("score") for row in one.get("predictions", [])] for one in (mine, theirs)]
+        assert scores[0] == pytest.approx(scores[1], abs=EQUAL)
+        assert mine == theirs

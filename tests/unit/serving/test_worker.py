@@ -83,3 +83,51 @@ def test_a_call_that_waited_too_long_is_never_made():
         assert (made, worker.lost) == ([], 0)
 
     asyncio.run(go())
+
+
+def test_what_waits_for_the_same_is_answered_by_one_call():
+    held, calls = threading.Event(), []
+
+    def double(items):
+        calls.append(list(items))
+        held.wait(5)
+        return [ValueError("three") if item == 3 else 2 * item for item in items]
+
+    def other(items):
+        calls.append(list(items))
+        return items
+
+    async def go():
+        worker = Worker()
+        waiting = [asyncio.create_task(worker.run_together(double, item, 5)) for item in range(5)]
+        waiting.append(asyncio.create_task(worker.run_together(other, 5, 5)))
+        waiting.append(asyncio.create_task(worker.run_together(double, 6, 5)))
+        while not calls:
+            await asyncio.sleep(0.005)
+        held.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    answers = asyncio.run(go())
+    assert [str(answer) for answer in answers] == ["0", "2", "4", "three", "8", "5", "12"]
+    assert [item for call in calls for item in call] == [0, 1, 2, 3, 4, 5, 6] and len(calls) <= 4
+
+
+def test_requests_that_were_given_up_together_lose_one_thread():
+    stuck = threading.Event()
+
+    def hang(items):
+        stuck.wait(20)
+        return items
+
+    async def go():
+        worker = Worker()
+        waiting = [asyncio.create_task(worker.run_together(hang, item, 0.2)) for item in range(3)]
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, TimeoutError)
+        assert worker.lost <= 2  # the first may have begun alone; then the others waited and were never begun
+        assert await worker.run(lambda: "next", 5) == "next"
+        stuck.set()
+        while worker.lost:
+            await asyncio.sleep(0.005)
+
+    asyncio.run(go())
