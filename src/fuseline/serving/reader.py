@@ -80,9 +80,11 @@ class Reader:
             [(field, kinds.get(name, Any), None) for field, name in fields.items()],
             rename=fields,
             forbid_unknown_fields=True,
+            gc=False,  # no cycles: ten thousand of them are not looked at again and again
         )
         self._plain: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record | list[record])  # type: ignore[valid-type]
-        self._values: Callable[[Any], tuple[Any, ...]] = attrgetter(*fields, "__class__")  # always a tuple
+        self._values = [attrgetter(field) for field in fields]
+        self._row: Callable[[Any], tuple[Any, ...]] = attrgetter(*fields, "__class__")  # always a tuple
 
     def read(self, body: bytes) -> Rows:
         """The rows of a JSON body, one object or a list of them. Raises Problem for anything else."""
@@ -95,12 +97,11 @@ class Reader:
         except RecursionError as error:
             raise self.bounds.too_deep() from error
         if not isinstance(found, list):
-            values: Iterable[Any] = ((value,) for value in self._values(found)[:-1])
+            values: Iterable[Sequence[Any]] = zip(self._row(found)[:-1], strict=True)
             count = 1
         else:
-            count = len(found)
+            values, count = (list(map(value, found)) for value in self._values), len(found)
             self._counted(count)
-            values = list(zip(*map(self._values, found), strict=True))[:-1]
         return self._finished(count, dict(zip(self.known, values, strict=True)), (), self.contract.names)
 
     def rows(self, records: Sequence[Any]) -> Rows:
@@ -178,7 +179,7 @@ class Reader:
                 cast[column.name], bad = self._cast(values, column)
                 faults += bad
             else:
-                cast[column.name] = _without_blanks(values, column) if column.kind == "text" else values
+                cast[column.name] = _without_blanks(values, column, True) if column.kind == "text" else values
         told = (*cast.values(), *(given.get(lookup.key, nothing) for lookup in self.lookups))
         empty = _all_empty(told, count, {fault.row for fault in faults})
         for lookup in self.lookups:
@@ -236,9 +237,9 @@ def _all_empty(columns: Iterable[Sequence[Any]], count: int, faulty: set[int]) -
     return [i for i in left if i not in faulty]
 
 
-def _without_blanks(values: Sequence[Any], column: Column) -> Sequence[Any]:
-    """Blank text as null, where blank is not a level that training saw."""
-    texts = {v for v in values if type(v) is str}
+def _without_blanks(values: Sequence[Any], column: Column, plain: bool = False) -> Sequence[Any]:
+    """Blank text as null, where blank is not a level that training saw; `plain` if all is text or null."""
+    texts = set(values) - {None} if plain else {v for v in values if type(v) is str}
     blank = {v for v in texts if not v or v.isspace()} - set(column.levels or ())
     return [None if type(v) is str and v in blank else v for v in values] if blank else values
 

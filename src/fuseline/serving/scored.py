@@ -36,7 +36,7 @@ UNSEEN = "\N{REPLACEMENT CHARACTER} no such level"
 DATATYPES = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "datetime": "BYTES"}
 
 
-class _One(msgspec.Struct):
+class _One(msgspec.Struct, gc=False):
     index: int
     score: float
 
