@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,17 @@ def test_a_model_that_ends_its_process_is_started_again(bad):
     with pytest.raises(httpx.TransportError):
         bad.ask({"do": "die"})
     assert until(lambda: (now := pid(bad)) not in (0, before) and now)
+
+
+def test_a_body_of_100_mb_is_refused_before_it_is_read(bad):
+    connection = HTTPConnection(bad.http.base_url.host, bad.http.base_url.port or 80, timeout=WAIT)
+    with closing(connection):
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", "100000000")
+        connection.endheaders(b"[")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert json.loads(answer.read())["limit"] == 64 << 20
 
 
 def test_what_was_asked_is_a_batch_when_the_server_has_ended(trained, tmp_path, until_end):
