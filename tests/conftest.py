@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
+LONG = ("e2e/test_terraform", "flows/test_line", "e2e/test_real_input", "unit/test_promises", "flows/test_watch")
 GIVEN = os.environ.get("FUSELINE_TEST_S3")  # e.g. http://127.0.0.1:4566, which `make test-localstack` sets
 
 
@@ -23,6 +24,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "s3" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.s3)
+    items[:] = _long_ones_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The tests in an order in which each worker begins with some of those that take long: none is alone at the end.
+
+    With `--dist worksteal` a worker begins with as many tests as the others, one after the other.
+    """
+    files = [f"{item.path.parent.name}/{item.path.stem}" for item in items]
+    quick = [item for item, file in zip(items, files, strict=True) if file not in LONG]
+    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for place, long in enumerate(LONG):
+        parts[place % workers] += [item for item, file in zip(items, files, strict=True) if file == long]
+    found: list[pytest.Item] = []
+    for place, part in enumerate(parts):
+        size = len(items) * (place + 1) // workers - len(items) * place // workers - len(part)
+        found += part + quick[:size]
+        quick = quick[size:]
+    return found + quick
 
 
 @contextmanager
