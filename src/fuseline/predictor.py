@@ -78,8 +78,9 @@ class Predictor:
             ModelFault: the project's code raised, or returned another length, NaN or infinity.
         """
         # A hook may write into its frame; without one nothing does, and the copy is saved.
-        read_again = not own or self._hook("postprocess") is not None
-        frame = data.copy(deep=read_again and any(self._hook(name) for name in ("preprocess", "predict")))
+        frame = data
+        if not own or self._hook("postprocess") is not None:
+            frame = data.copy(deep=any(self._hook(name) for name in ("preprocess", "predict")))
         if (hook := self._hook("preprocess")) is not None:
             frame = self._call("preprocess", hook, frame, self.artifacts)
         if (hook := self._hook("predict")) is not None:
