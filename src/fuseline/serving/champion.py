@@ -131,6 +131,8 @@ class Champion:
         if (one := wanted(state, self.line.project.config.breaker.while_open)) is None:
             why = problem(state, self.name, self.line.settings.clock())
         else:
+            if before.served is not None and one not in self._loaded and not _may_go_on(before.served, one):
+                self._stand(None, self._not_loaded(one, state, troubles), state, troubles)  # until it is loaded
             served = self._ready(one, state, troubles)
             if served is None and _may_go_on(before.served, one):
                 served = before.served

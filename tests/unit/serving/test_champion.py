@@ -428,6 +428,26 @@ def test_a_fallback_that_cannot_be_loaded_does_not_let_through_what_the_breaker_
     assert (said(made), made.standing.trouble) == (("v1", "fallback", "open"), "")
 
 
+def test_while_a_fallback_is_loaded_nobody_answers(store):
+    seen = []
+
+    class Watching(Builder):
+        def __call__(self, model: Any, tables: Any, one: Wanted) -> Any:
+            seen.append(said(made))
+            return super().__call__(model, tables, one)
+
+    promote(line(store).ledger, "v2", "")
+    made = champion(store, "fallback", build=Watching())
+    made.look()
+    trip(line(store))
+    made.look()
+    assert seen[1:] == [(None, "breaker-open", "open")]
+    reset(line(store))
+    made.look()
+    trip(line(store), reason="again")
+    assert (made.look(), said(made)) == (True, ("v1", "fallback", "open"))
+
+
 def test_a_fallback_goes_on_where_it_cannot_be_made_anew_for_another_reason(store):
     build = Builder()
     promote(line(store).ledger, "v2", "")
