@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from fuseline.serving.problem import Problem
-from fuseline.serving.served import Tensor
+from fuseline.serving.served import Tensor, encode
 
 SIGNATURES = (  # the first bytes of files that are told apart by them
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -45,39 +43,9 @@ def to_json(value: Any, hook: str) -> bytes:
         Problem: `model-failed`, naming the type that JSON does not have.
     """
     try:
-        return msgspec.json.encode(value, enc_hook=_plain)
+        return encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Problem("model-failed", f"{hook} returned what cannot become JSON: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """What msgspec does not know, as what it knows. Raises TypeError for what has no JSON."""
-    kind = type(value).__name__
-    if kind in ("NaTType", "NAType"):
-        return None
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a pandas frame
-        names = [str(name) for name in value.columns]
-        if len(set(names)) < len(names):
-            raise TypeError("a DataFrame that names a column twice has no JSON")
-        columns = [_listed(value.iloc[:, i]) for i in range(len(names))]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    if hasattr(value, "tolist"):
-        plain = _listed(value)
-        if type(plain) is type(value):  # numpy's longdouble
-            return float(plain)
-        return plain
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if hasattr(value, "model_dump"):  # a pydantic model
-        return value.model_dump()
-    raise TypeError(f"{kind} has no JSON")
-
-
-def _listed(value: Any) -> Any:
-    """The values of an array or a column; times as numpy has them become datetimes, which say their unit."""
-    if getattr(getattr(value, "dtype", None), "kind", "") == "M" and hasattr(value, "astype") and value.ndim:
-        value = value.astype("datetime64[us]") if type(value).__module__ == "numpy" else value
-    return value.tolist()
 
 
 # ── the Open Inference Protocol ─────────────────────────────────────────────────────────────────

@@ -186,16 +186,35 @@ class Source(Protocol):
 
 
 def encode(value: Any) -> bytes:
-    """JSON of plain values, arrays and frames; NaN and infinity become null."""
+    """JSON of anything that has one; NaN, infinity, NaT and NA become null. Raises TypeError for what has none."""
     return msgspec.json.encode(value, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know: numpy's, pandas' and anything with `tolist`. Raises TypeError for the rest."""
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a pandas frame: a list of records
-        return value.to_dict(orient="records")
+    """What msgspec does not know, as what it knows. Raises TypeError for what has no JSON."""
+    kind = type(value).__name__
+    if kind in ("NaTType", "NAType"):
+        return None
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a pandas frame
+        names = [str(name) for name in value.columns]
+        if len(set(names)) < len(names):
+            raise TypeError("a DataFrame that names a column twice has no JSON")
+        columns = [_listed(value.iloc[:, i]) for i in range(len(names))]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     if hasattr(value, "tolist"):
-        return value.tolist()
+        plain = _listed(value)
+        if type(plain) is type(value):  # numpy's longdouble
+            return float(plain)
+        return plain
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON")
+    if hasattr(value, "model_dump"):  # a pydantic model
+        return value.model_dump()
+    raise TypeError(f"{kind} has no JSON")
+
+
+def _listed(value: Any) -> Any:
+    """The values of an array or a column; times as numpy has them become datetimes, which say their unit."""
+    if getattr(getattr(value, "dtype", None), "kind", "") == "M" and hasattr(value, "astype") and value.ndim:
+        value = value.astype("datetime64[us]") if type(value).__module__ == "numpy" else value
+    return value.tolist()

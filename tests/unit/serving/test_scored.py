@@ -181,6 +181,24 @@ def test_a_wrong_media_type_is_refused(bare):
     assert caught.value.status == 415
 
 
+NOTHING = """
+import pandas as pd
+
+
+def postprocess(scores, data):
+    at = pd.Series([pd.Timestamp("2026-03-01"), pd.NaT, pd.NA], dtype=object)
+    return {"at": at.iloc[: len(data)], "seen": pd.to_datetime(["2026-03-01", None, None])[: len(data)]}
+"""
+
+
+def test_what_is_missing_in_a_column_of_postprocess_is_null(trained, rows):
+    trained.recode(NOTHING)
+    model = Scored(trained.line.models.open("v0001"), trained.line.project.config)
+    said = ask(model, records(rows(3, 20)))["predictions"]
+    assert [row["at"] for row in said] == ["2026-03-01T00:00:00", None, None]
+    assert [row["seen"] for row in said] == ["2026-03-01T00:00:00", None, None]
+
+
 PICKY = """
 def preprocess(data, artifacts):
     if (data["price"] < 0).any():
