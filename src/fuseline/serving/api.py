@@ -213,7 +213,10 @@ class Api:
         self._held += 1
         self._held_bytes += length
         try:
-            return await answer(await request.body(self.bounds))
+            body = await request.body(self.bounds)
+            self._held_bytes += len(body) - length
+            length = len(body)
+            return await answer(body)
         finally:
             self._held -= 1
             self._held_bytes -= length

@@ -84,9 +84,13 @@ class Request:
             raise Problem("bad-request", f"the query cannot be read: {error}") from error
 
     def length(self, bounds: Bounds) -> int:
-        """What the client says that the body has, in bytes; 0 if it says nothing. Raises Problem for too many."""
-        said = self.headers.get(b"content-length", b"0")
-        length = int(said) if said.isdigit() else 0
+        """What the body has, in bytes, as the client says; all that it may have where that is not known before it ends.
+
+        Raises Problem for too many.
+        """
+        said = self.headers.get(b"content-length", b"")
+        pieces = b"transfer-encoding" in self.headers
+        length = int(said[:19]) if said.isdigit() else bounds.body_bytes if pieces else 0
         if length > bounds.body_bytes:
             raise _too_large(bounds, f"{length:,} bytes")
         return length

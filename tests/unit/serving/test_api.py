@@ -201,6 +201,18 @@ def test_over_the_limit_429_is_said_and_those_in_flight_are_answered():
     assert answers[3].headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize(("size", "status"), [(999, 429), (1000, 200)])
+def test_a_body_in_pieces_of_no_known_size_counts_as_the_largest_until_it_is_there(size, status):
+    asking, asked = Asking(Place(Echo()), bounds=Bounds(body_bytes=1000, held_bytes=size)), []
+
+    async def pieces():
+        asked.append(asking.api._held_bytes)
+        yield b"{}"
+
+    assert asking.post(content=pieces()).status_code == status
+    assert asked in ([], [1000]) and asking.api._held_bytes == 0
+
+
 def test_before_the_model_is_warm_nothing_but_health_is_answered():
     asking = Asking(Place())
     assert asking.request("GET", "/healthz").status_code == 200
