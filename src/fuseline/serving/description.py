@@ -56,13 +56,13 @@ def _first(example: Any) -> Mapping[str, Any]:
 
 
 def _column(column: Column, record: Mapping[str, Any]) -> dict[str, Any]:
-    examples: list[Any] = [_value(column, text) for text in column.examples]
+    examples: list[Any] = [value_of(column, text) for text in column.examples]
     default = record[column.name] if column.name in record else next(iter(examples), None)
     low: Any = column.low
     high: Any = column.high
     if column.kind == "datetime":
         low, high = (None if seconds is None else _moment(seconds) for seconds in (low, high))
-        default = _value(column, default) if isinstance(default, str) else None
+        default = value_of(column, default) if isinstance(default, str) else None
         low, high, default, *examples = _shortest([low, high, default, *examples])
     levels = None if column.levels is None else list(column.levels[:LEVELS])
     return {
@@ -78,7 +78,7 @@ def _column(column: Column, record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _value(column: Column, text: str) -> Any:
+def value_of(column: Column, text: str) -> Any:
     """An example of the contract, which is text there, as a request would hold it."""
     match column.kind:
         case "number":

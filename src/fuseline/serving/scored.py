@@ -20,6 +20,7 @@ from fuseline.models import GOLDEN, Model
 from fuseline.predictor import score_columns
 from fuseline.projects import Config
 from fuseline.serving.bounds import Bounds
+from fuseline.serving.description import value_of
 from fuseline.serving.folded import Folded, fold
 from fuseline.serving.isolate import isolate
 from fuseline.serving.lookups import Lookup, plain_values
@@ -131,7 +132,7 @@ class Scored:
 
     def example(self) -> dict[str, Any]:
         """A record of values that training saw, each by itself: no row of a person."""
-        return {c.name: _example(c.kind, c.examples[0]) if c.examples else None for c in self.contract.columns}
+        return {c.name: value_of(c, c.examples[0]) if c.examples else None for c in self.contract.columns}
 
     # ── POST /predict ────────────────────────────────────────────────────────────────────────────
 
@@ -269,7 +270,7 @@ class Scored:
         if not rows.faults:
             columns, rows = isolate(self._columns, rows, self._healthy)
         if rows.faults:
-            raise _bad_rows(rows.faults, rows.count)
+            raise _bad_rows(rows.faults, rows.count, hint="")
         return [Tensor(name, _tensor(values)) for name, values in columns.items()]
 
 
@@ -280,11 +281,11 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return Rows(count, columns, range(count))
 
 
-def _bad_rows(faults: Sequence[RowFault], count: int) -> Problem:
+def _bad_rows(faults: Sequence[RowFault], count: int, hint: str = "; ?partial=true answers the others") -> Problem:
     bad = len({fault.row for fault in faults})
     said = "the row" if count == 1 else f"{bad:,} of {count:,} rows"
-    hint = "" if count == bad else "; ?partial=true answers the others"
-    return Problem("bad-rows", f"{said} cannot be scored: {faults[0].reason}{hint}", rows=faults)
+    detail = f"{said} cannot be scored: {faults[0].reason}{hint if bad < count else ''}"
+    return Problem("bad-rows", detail, rows=faults)
 
 
 def _same(folded: np.ndarray, scores: np.ndarray) -> bool:
@@ -310,12 +311,6 @@ def _number(text: str) -> float:
     if found - found != 0.0:
         raise Problem("bad-request", f"threshold={text!r}: expected a number, e.g. 0.7")
     return found
-
-
-def _example(kind: str, text: str) -> Any:
-    if kind == "number":
-        return float(text)
-    return text in ("1", "1.0", "true") if kind == "boolean" else text
 
 
 def _plain(values: Any) -> list[Any]:

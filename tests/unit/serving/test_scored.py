@@ -268,6 +268,13 @@ def test_named_columns_are_scored_like_records(bare, model, rows):
         assert [name for name, _ in one.outputs()] == list(outputs)
 
 
+def test_the_hint_at_partial_stands_where_there_is_such_a_thing(bare):
+    assert "?partial=true" in refusal(bare, [{"price": 1}, {"price": "cheap"}]).detail
+    with pytest.raises(Problem) as caught:
+        bare.infer([Tensor("price", ["1", "cheap"])])
+    assert caught.value.kind == "bad-rows" and "partial" not in caught.value.detail
+
+
 def test_the_frame_of_a_request_is_the_frame_of_a_batch(bare, rows):
     import pyarrow as pa
 
