@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuseline.casts import text_ids, to_kind
 from fuseline.contract import Contract
+from fuseline.joins import join_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,10 @@ class Lookup:
 
     @classmethod
     def of(cls, table: pa.Table, key: str, contract: Contract) -> Lookup:
-        """The lookup of a table, its values in the contract's kinds."""
+        """The lookup of a table, its values in the contract's kinds. Raises DataError where no batch can be joined."""
+        import pyarrow as pa
+
+        join_source(pa.table({key: pa.nulls(0, pa.string())}), table, key)
         wanted = tuple(name for name in contract.names if name in table.column_names and name != key)
         values = [plain_values(to_kind(table.column(n), contract.column(n).kind)[0]) for n in wanted]
         keys = text_ids(table.column(key)).to_pylist()
@@ -38,7 +42,7 @@ class Lookup:
     def fill(self, columns: dict[str, Sequence[Any]], keys: Sequence[Any]) -> None:
         """Give the values of the table to the rows that have none, in place."""
         nothing = (None,) * len(self.columns)
-        rows = [self.found.get(key if type(key) is str else _text(key), nothing) for key in keys]
+        rows = [nothing if k is None else self.found.get(k if type(k) is str else _text(k), nothing) for k in keys]
         for name, values in zip(self.columns, zip(*rows, strict=True), strict=True):
             given = columns[name]
             columns[name] = [v if g is None else g for g, v in zip(given, values, strict=True)]

@@ -123,17 +123,19 @@ class _Follower(threading.Thread):
         self.error: FuselineError | None = None
 
     def run(self) -> None:
+        name = self.source.name
+        failure: FuselineError | None = FuselineError(f"following {name} failed; what is written above says why")
         try:
             self.source.look()
             self._tell()
             self.child.ready()
             self._follow()
+            failure = None
         except FuselineError as error:
-            self.error = error
-        finally:
-            if not self.child.stopping.is_set() and self.error is None:
-                self.child.replace("what follows the ledger has failed")  # a fault of ours; its traceback is in the log
-            elif self.error is not None:
+            failure = error
+        finally:  # any other error is a fault of ours: its traceback is in the log, and the keeper starts anew
+            if not self.child.stopping.is_set():
+                self.error = failure
                 self.child.stopping.set()
 
     def _follow(self) -> None:
